@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 56] = [
+const TABLE: [(&str, &str, &str); 58] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -65,6 +65,8 @@ const TABLE: [(&str, &str, &str); 56] = [
     ("provider.submit_per_second", "2.0", "3"),
     ("quarantine.max_bytes", r#""1GiB""#, "2GiB"),
     ("storage.access_key_id", r#""""#, "GK0123"),
+    ("storage.database", r#""""#, "postgres://me@127.0.0.1/reels"),
+    ("storage.database_password_file", r#""""#, "FOLDER/key"),
     ("storage.endpoint", r#""""#, "http://127.0.0.1:9000"),
     ("storage.library", r#""""#, "s3://reels/spring"),
     ("storage.region", r#""us-east-1""#, "auto"),
@@ -72,7 +74,8 @@ const TABLE: [(&str, &str, &str); 56] = [
 ];
 
 /// Variables that must be set for a key to have an effect.
-const REQUIRED: [(&str, &[(&str, &str)]); 10] = [
+const REQUIRED: [(&str, &[(&str, &str)]); 11] = [
+    ("storage.database_password_file", &[("DROPREEL_STORAGE__DATABASE", "postgres://me@db/reels")]),
     (
         "storage.access_key_id",
         &[("DROPREEL_STORAGE__LIBRARY", "s3://reels"), ("AWS_SECRET_ACCESS_KEY", "secret")],

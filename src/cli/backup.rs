@@ -29,9 +29,15 @@ struct BackupDocument {
 /// `backup`
 pub(crate) async fn backup(context: &Context, file: &Path) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Client)?;
+    if let Some(server) = &settings.database_server {
+        return Err(CliError::failed(format!(
+            "the state is on a server, {}: copy it with `pg_dump` or as that server is backed up; docs/deploy.md",
+            server.address
+        )));
+    }
     let target = std::path::absolute(file)?;
     let unfinished = AtomicFile::create(&target).map_err(|error| file_error(&error, &target))?;
-    let (database, path, now) = (settings.database(), unfinished.path().to_owned(), context.clock.now());
+    let (database, path, now) = (settings.database_file(), unfinished.path().to_owned(), context.clock.now());
     let began = context.clock.tick();
     let (done, copied) = tokio::sync::oneshot::channel();
     // Not a blocking task: the runtime would wait for it, and an interrupt could not end the process. If the command
@@ -44,7 +50,7 @@ pub(crate) async fn backup(context: &Context, file: &Path) -> Result<Exit, CliEr
             return Err(CliError::failed("interrupted; no copy was kept"));
         }
     };
-    let copied = copied.map_err(|error| copy_error(&error, &target, &settings.database()))?;
+    let copied = copied.map_err(|error| copy_error(&error, &target, &settings.database_file()))?;
     unfinished.publish().map_err(|error| file_error(&error, &target))?;
     let document = BackupDocument {
         file: target.display().to_string(),

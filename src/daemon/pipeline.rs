@@ -38,7 +38,7 @@ use crate::provider::transport::{ApiTransport, ClientError};
 use crate::provider::wanted_quotes::WantedQuotes;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
-use crate::settings::{Quotes, Settings, Trust, load_callback_secrets};
+use crate::settings::{DatabaseServer, Quotes, Settings, Trust, load_callback_secrets};
 use crate::stages::account::AccountStage;
 use crate::stages::balance::BalanceStage;
 use crate::stages::callback::CallbackStage;
@@ -56,7 +56,8 @@ use crate::stages::quotes::QuoteStage;
 use crate::stages::sidecars::SidecarStage;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Stage};
-use crate::store::{Store, WriterHandle};
+use crate::store::error::OpenError;
+use crate::store::{Database, Store, WriterHandle};
 use crate::watchers::Watchers;
 
 /// The newest of the provider's hosts (docs/provider.md#endpoints), which takes parameters at the root and refuses `extra`.
@@ -112,6 +113,15 @@ pub struct Pipeline {
     pub epoch: Arc<EpochStage>,
 }
 
+/// Where the settings say that the state is.
+fn database(settings: &Settings) -> Result<Database, OpenError> {
+    match &settings.database_server {
+        None => Ok(settings.database_file().as_path().into()),
+        Some(DatabaseServer { address, password }) => Database::on_server(address, password.as_ref())
+            .map_err(|source| OpenError::Server { address: address.clone(), source }),
+    }
+}
+
 impl Pipeline {
     /// Opens folders, database and clients.
     ///
@@ -137,7 +147,7 @@ impl Pipeline {
         failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) =
-            Store::open(&settings.database(), polling_policy(settings), rng.clone(), clock.clone())?;
+            Store::open(database(settings)?, polling_policy(settings), rng.clone(), clock.clone())?;
         // Before the first event: hooks are not notified of earlier ones.
         store.set_subscriptions(subscriptions(&settings.hooks));
         store.set_budgets(settings.budget.budgets(&clock));

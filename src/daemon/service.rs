@@ -59,10 +59,14 @@ pub async fn serve(
         Some(bucket) => bucket.address.clone(),
         None => settings.library.dir.display().to_string(),
     };
+    let database = match &settings.database_server {
+        Some(server) => server.address.clone(),
+        None => settings.database_file().display().to_string(),
+    };
     let has_callbacks = settings.callbacks.public_url.is_some();
     let daemon = Daemon::start(settings, clock.clone(), rng).await?;
     tracing::info!(
-        "dropreel {} is ready: inbox {}, library {library}, admin at http://{}, callbacks at http://{}",
+        "dropreel {} is ready: inbox {}, library {library}, database {database}, admin at http://{}, callbacks at http://{}",
         env!("CARGO_PKG_VERSION"),
         inbox.display(),
         daemon.admin_address(),

@@ -5,7 +5,7 @@ use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::pictures::PictureRules;
-use crate::jobfile::{JobFileLimits, records, warnings};
+use crate::jobfile::{JobFileLimits, MAX_MODEL_CHARS, records, warnings};
 use crate::pricing::models::{self, Mode, Model};
 
 /// A request that is fit to be sent.
@@ -76,7 +76,7 @@ impl<'n, 'a> Object<'n, 'a> {
 
     fn model(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
         match self.cursor("model") {
-            Some(cursor) => cursor.filled_text(usize::MAX, findings),
+            Some(cursor) => cursor.filled_text(MAX_MODEL_CHARS, findings),
             None => {
                 self.missing("model", "`model` is missing: every job names its model", findings);
                 None

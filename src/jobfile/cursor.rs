@@ -6,6 +6,9 @@ use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::pictures::{self, PictureRules};
 use crate::money::Quota;
 
+/// What is wrong with a text that PostgreSQL refuses.
+pub const HOLDS_NUL: &str = "must not hold the character U+0000";
+
 /// The value under examination, and where it is: its name and pointer are written only for a message, which few values
 /// need.
 pub struct Cursor<'n, 'a> {
@@ -88,12 +91,15 @@ impl<'n, 'a> Cursor<'n, 'a> {
         None
     }
 
-    /// A string with something in it, of at most `max_chars` characters.
+    /// A string with something in it, of at most `max_chars` characters, that every database can store.
     pub fn filled_text(&self, max_chars: usize, findings: &mut Findings<'_>) -> Option<&'n str> {
         let text = self.text(findings)?;
         if text.trim().is_empty() {
             self.wrong(findings, "must not be empty");
             return None;
+        }
+        if text.contains('\0') {
+            self.wrong(findings, HOLDS_NUL);
         }
         self.short(text, max_chars, findings).then_some(text)
     }

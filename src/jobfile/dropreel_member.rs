@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::jobfile::cursor::Cursor;
+use crate::jobfile::cursor::{Cursor, HOLDS_NUL};
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::Member;
 use crate::jobfile::matrix::{self, MatrixKey};
@@ -23,6 +23,9 @@ const MAX_KEY: usize = 200;
 pub const MAX_LABELS: usize = 50;
 /// How many characters the key of a label may have.
 pub const MAX_LABEL_KEY: usize = 64;
+/// The longest value of a label, in bytes: longer than the path of any folder in the inbox. An entry of an index of
+/// PostgreSQL holds 2,704 bytes, and one of ours has a label and the id of a model.
+pub const MAX_LABEL_BYTES: usize = 2_048;
 
 /// The member's values, with defaults for absent keys.
 #[derive(Default)]
@@ -84,7 +87,7 @@ pub fn schema() -> Value {
         "type": "object",
         "maxProperties": MAX_LABELS,
         "propertyNames": { "minLength": 1, "maxLength": MAX_LABEL_KEY },
-        "additionalProperties": { "type": "string" },
+        "additionalProperties": { "type": "string", "maxLength": MAX_LABEL_BYTES },
     });
     json!({
         "type": "object",
@@ -121,9 +124,16 @@ fn name(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<String> 
     Some(name.to_owned())
 }
 
-/// Whether a label may have this key.
-pub fn is_label_key(key: &str) -> bool {
-    (1..=MAX_LABEL_KEY).contains(&key.chars().count())
+/// What is wrong with a label, as what follows its key.
+pub fn label_problem(key: &str, value: &str) -> Option<String> {
+    if !(1..=MAX_LABEL_KEY).contains(&key.chars().count()) {
+        return Some(format!("is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters"));
+    }
+    if value.len() > MAX_LABEL_BYTES {
+        return Some(format!("has {} bytes: labels have at most {MAX_LABEL_BYTES}", value.len()));
+    }
+    // Not every database takes it, or finds the label then.
+    [key, value].iter().any(|text| text.contains('\0')).then(|| HOLDS_NUL.to_owned())
 }
 
 fn labels(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String, String> {
@@ -133,13 +143,10 @@ fn labels(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<Stri
         cursor.wrong(findings, &format!("has {} entries: at most {MAX_LABELS} are allowed", members.len()));
     }
     for (member, label) in members {
-        if !is_label_key(&member.key) {
-            label.wrong(
-                findings,
-                &format!("is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters"),
-            );
-        }
         if let Some(text) = label.text(findings) {
+            if let Some(problem) = label_problem(&member.key, text) {
+                label.wrong(findings, &problem);
+            }
             labels.insert(member.key.clone().into_owned(), text.to_owned());
         }
     }

@@ -64,6 +64,8 @@ pub const MAX_PROBLEMS: usize = 1000;
 pub const MAX_WARNINGS: usize = 20;
 /// The longest name of a job, in characters.
 pub const MAX_NAME_CHARS: usize = 200;
+/// The longest id of a model, in characters.
+pub const MAX_MODEL_CHARS: usize = 150;
 
 /// The greatest `inbox.max_expansion`: every job is billed, and all of one object's are in memory at once.
 pub const MAX_EXPANSION: u32 = 1_000;

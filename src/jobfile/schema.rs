@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::jobfile::dropreel_member;
 use crate::jobfile::field::{FIELDS, Field, FieldType};
+use crate::jobfile::{MAX_MODEL_CHARS, dropreel_member};
 use crate::pricing::models::{MODELS, Mode, Model};
 
 /// The schema of a document: one job, or an array of them. `#/definitions/job` is that of a line of a line file.
@@ -42,6 +42,7 @@ pub fn schema() -> Value {
                     "model": {
                         "type": "string",
                         "pattern": "\\S",
+                        "maxLength": MAX_MODEL_CHARS,
                         "description": "Which model makes it; those named here are checked, others pass.",
                         "anyOf": [{ "enum": names }, {}],
                     },

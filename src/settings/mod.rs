@@ -4,6 +4,7 @@
 //! callback URLs.
 
 mod callback_secrets;
+mod database;
 mod environment;
 mod hook_body;
 mod hooks;
@@ -39,6 +40,7 @@ use crate::secret::Secret;
 pub use crate::settings::callback_secrets::{
     CallbackSecretsError, load_callback_secrets, rotate_callback_secret,
 };
+pub use crate::settings::database::DatabaseServer;
 pub use crate::settings::environment::Environment;
 pub use crate::settings::hook_body::{BodyField, BodyTemplate, Placeholder};
 pub use crate::settings::hooks::{Hook, HookTarget};
@@ -85,6 +87,8 @@ pub struct Settings {
     pub downloads: DownloadSettings,
     /// `[storage]`: the bucket of the library; `None`: the library is a folder.
     pub bucket: Option<BucketSettings>,
+    /// `[storage]`: the server of the database; `None`: it is a file.
+    pub database_server: Option<DatabaseServer>,
     /// `[media]`
     pub media: ServingSettings,
     /// `[quarantine]`
@@ -98,8 +102,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The database file (docs/reference.md#folders).
-    pub fn database(&self) -> PathBuf {
+    /// The database file (docs/reference.md#folders), unless there is a [`Settings::database_server`].
+    pub fn database_file(&self) -> PathBuf {
         self.data_dir.join("dropreel.db")
     }
 

@@ -35,6 +35,7 @@ impl Reader<'_> {
             polling: self.polling()?,
             downloads: self.downloads()?,
             bucket: self.bucket()?,
+            database_server: self.database_server()?,
             media: ServingSettings { serve: self.read("media.serve", Ok)? },
             quarantine: self.quarantine()?,
             budget: self.budget()?,

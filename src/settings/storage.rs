@@ -71,25 +71,25 @@ impl Reader<'_> {
         id: Option<String>,
         file: Option<std::path::PathBuf>,
     ) -> Result<Option<BucketKeys>, Unusable> {
-        let id = id.map(Secret::new).or_else(|| self.variable(ID_VARIABLE));
+        let id = id.map(Secret::new).or_else(|| self.variable(ID_VARIABLE, LIBRARY));
         let (secret, session_token) = if let Some(credential) = self.credential("storage_secret_key") {
             (self.secret("systemd credential storage_secret_key", read_credential(&credential)), None)
         } else if let Some(file) = file {
             (self.secret(SECRET_FILE, read_secret(&file)), None)
         } else {
-            (self.variable(SECRET_VARIABLE), self.variable(TOKEN_VARIABLE))
+            (self.variable(SECRET_VARIABLE, LIBRARY), self.variable(TOKEN_VARIABLE, LIBRARY))
         };
         let keys = id.zip(secret);
         Ok(keys.map(|(id, secret)| BucketKeys { id: id.expose().to_owned(), secret, session_token }))
     }
 
-    /// The value of a variable that is no key of ours. A bad one is recorded.
-    fn variable(&mut self, name: &str) -> Option<Secret> {
+    /// The value of a variable that is no key of ours, but belongs to `key`. A bad one is recorded.
+    pub(super) fn variable(&mut self, name: &str, key: &str) -> Option<Secret> {
         let text = self.environment.get(name).filter(|text| !text.is_empty())?;
         let secret = text.to_str().and_then(parse_secret);
         if secret.is_none() {
             self.problems.push(SettingsProblem::BadValue {
-                key: LIBRARY.to_owned(),
+                key: key.to_owned(),
                 origin: Origin::Variable(name.to_owned()),
                 why: "must be the value alone: visible ASCII characters without spaces".to_owned(),
             });

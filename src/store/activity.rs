@@ -196,7 +196,7 @@ mod tests {
         let rig = Rig::new();
         rig.skip_counts();
         // Of the newest a quarter failed, of those before them half.
-        let end = "UPDATE jobs SET state = CASE WHEN nr % iif(nr > 2000, 4, 2) = 0 THEN 'failed' ELSE 'succeeded' END,
+        let end = "UPDATE jobs SET state = CASE WHEN nr % CASE WHEN nr > 2000 THEN 4 ELSE 2 END = 0 THEN 'failed' ELSE 'succeeded' END,
             finished_at = ?1 + nr * 1000, submitted_at = ?1";
         rig.ingest((0..3 * MAX_JOBS).map(|n| draft(&format!("job-{n}"))).collect()).await;
         let an_hour_ago = NOW.millis() - 3_600_000;

@@ -5,12 +5,14 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::store::db::Database;
 use crate::store::error::StoreError;
 
 /// The database and its WAL, as they were opened.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
-    path: PathBuf,
+    database: Database,
+    /// None for a server.
     files: Vec<(PathBuf, FileIdentity)>,
 }
 
@@ -19,20 +21,23 @@ type FileIdentity = (u64, u64);
 
 impl DatabaseFile {
     /// The files under these names, which have just been opened. One that cannot be examined is not watched.
-    pub fn opened(path: &Path) -> Self {
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let files = [path.to_owned(), PathBuf::from(wal)];
-        let identified = files.into_iter().filter_map(|path| {
+    pub fn opened(database: Database) -> Self {
+        let files = database.path().map(|path| {
+            let mut wal = path.as_os_str().to_owned();
+            wal.push("-wal");
+            [path.to_owned(), PathBuf::from(wal)]
+        });
+        let identified = files.into_iter().flatten().filter_map(|path| {
             let identity = identity(&path).ok()?;
             Some((path, identity))
         });
-        Self { path: path.to_owned(), files: identified.collect() }
+        let files = identified.collect();
+        Self { database, files }
     }
 
-    /// The name of the database.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What was opened.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// # Errors

@@ -11,12 +11,13 @@ use crate::store::db::{self, Connection};
 use crate::store::error::StoreError;
 
 /// Charged without a video. A held job may have some of its files already; the others are in dispute.
-const IS_DISPUTED: &str = "(attempts.charged_quota IS NOT NULL AND attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
+const IS_DISPUTED: &str = "CASE WHEN attempts.charged_quota IS NOT NULL AND attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
     AND EXISTS (SELECT 1 FROM jobs WHERE jobs.nr = attempts.job
         AND (jobs.task_id IS DISTINCT FROM attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
         AND (jobs.task_id IS NOT DISTINCT FROM attempts.task_id AND jobs.state = 'held'
              OR NOT EXISTS (SELECT 1 FROM outputs WHERE outputs.job = jobs.nr
-                            AND outputs.task_id = attempts.task_id AND outputs.state = 'stored'))))";
+                            AND outputs.task_id = attempts.task_id AND outputs.state = 'stored')))
+    THEN 1 ELSE 0 END";
 const DISPUTED: &str =
     "SELECT jobs.id, jobs.name, jobs.state, attempts.task_id, jobs.model, attempts.created_at,
         attempts.charged_quota,

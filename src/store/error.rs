@@ -1,5 +1,6 @@
 //! The errors of the database, by what they mean for the caller.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use thiserror::Error;
 use crate::fs::describe_space;
 use crate::job::record::CorruptRecord;
 use crate::job::{JobId, TaskId};
-use crate::store::db::{self, FromSqlError};
+use crate::store::db::{self, Database, FromSqlError};
 
 /// Free space that every write of the database gets by with: a batch of at most 8 MiB, in the log and in the database.
 const NEEDED_SPACE: u64 = 16 << 20;
@@ -24,10 +25,10 @@ fn describe_full_disk(database: Option<&Path>) -> String {
     }
 }
 
-fn describe_open_failure(path: &Path, failure: &db::Error) -> String {
-    match failure.kind() {
-        db::ErrorKind::DiskFull => describe_full_disk(Some(path)),
-        _ => format!("{}: {failure}", path.display()),
+fn describe_open_failure(database: &Database, failure: &db::Error) -> String {
+    match (failure.kind(), database.path()) {
+        (db::ErrorKind::DiskFull, Some(path)) => describe_full_disk(Some(path)),
+        _ => format!("{database}: {failure}"),
     }
 }
 
@@ -53,6 +54,9 @@ pub enum StoreError {
     /// Another program has locked the database. Nothing was changed; the operation may be repeated.
     #[error("another program holds the database locked")]
     Busy,
+    /// The server of the database cannot be reached. Nothing was changed; the operation may be repeated.
+    #[error("the database server is not available: {0}")]
+    Unavailable(String),
     /// Another file, or none, has the name of the database now. Nothing was changed; the operation may be repeated.
     #[error(
         "the database file was removed or replaced while dropreel runs; nothing is written or submitted until it is back: \
@@ -96,6 +100,7 @@ impl StoreError {
             | Self::Aborted(_) => true,
             Self::DiskFull(_)
             | Self::Busy
+            | Self::Unavailable(_)
             | Self::FileReplaced
             | Self::Database(_)
             | Self::Fatal(_)
@@ -103,19 +108,31 @@ impl StoreError {
         }
     }
 
+    /// Why no further connection could be opened to read.
+    pub(super) fn of_reader(error: OpenError) -> Self {
+        match error {
+            OpenError::Database { source, .. } => source.into(),
+            other => Self::Aborted(other.to_string()),
+        }
+    }
+
     /// The error, with the database that it concerns.
-    pub(super) fn of_database(self, path: &Path) -> Self {
+    pub(super) fn of_database(self, database: &Database) -> Self {
         match self {
-            Self::DiskFull(None) => Self::DiskFull(Some(path.to_owned())),
+            Self::DiskFull(None) => Self::DiskFull(database.path().map(Path::to_owned)),
             other => other,
         }
     }
 
-    /// What a failure of the database is after which surely nothing is kept, even of a commit.
-    pub(super) fn nothing_kept(error: &db::Error) -> Option<fn() -> Self> {
-        match error.kind() {
-            db::ErrorKind::DiskFull => Some(|| Self::DiskFull(None)),
-            db::ErrorKind::Busy => Some(|| Self::Busy),
+    /// What a failure is after which surely nothing is kept, even of a commit.
+    pub(super) fn nothing_kept(kind: db::ErrorKind, message: &dyn Display) -> Option<Self> {
+        match kind {
+            db::ErrorKind::DiskFull => Some(Self::DiskFull(None)),
+            db::ErrorKind::Busy => Some(Self::Busy),
+            db::ErrorKind::Unavailable => Some(Self::Unavailable(message.to_string())),
+            db::ErrorKind::Refused => {
+                Some(Self::Database(db::Error::Server { kind, message: message.to_string() }))
+            }
             db::ErrorKind::Disk | db::ErrorKind::Other => None,
         }
     }
@@ -123,8 +140,8 @@ impl StoreError {
 
 impl From<db::Error> for StoreError {
     fn from(error: db::Error) -> Self {
-        match (Self::nothing_kept(&error), error) {
-            (Some(kind), _) => kind(),
+        match (Self::nothing_kept(error.kind(), &error), error) {
+            (Some(kind), _) => kind,
             // A value that `sql_types` could not read.
             (None, db::Error::Value { column, source: FromSqlError::Other(source) }) => {
                 match source.downcast::<Self>() {
@@ -150,18 +167,18 @@ pub enum OpenError {
     },
     /// A newer dropreel wrote the file.
     #[error(
-        "{path} was written by a newer dropreel (schema {found}, this one knows {known}); install that version, or restore a backup"
+        "{database} was written by a newer dropreel (schema {found}, this one knows {known}); install that version, or restore a backup"
     )]
     Newer {
-        path: PathBuf,
+        database: Database,
         /// Its schema version.
         found: i64,
         /// The newest known version.
         known: i64,
     },
     /// The file is a database of another program.
-    #[error("{path} is not a dropreel database")]
-    Foreign { path: PathBuf },
+    #[error("{database} is not a dropreel database")]
+    Foreign { database: Database },
     /// A setting that durability depends on had no effect.
     #[error(
         "{path}: `{pragma}` could not be set (it is `{found}`); is the file system able to hold a database?"
@@ -187,10 +204,23 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The address names no server.
+    #[error("{address}: {source}")]
+    Server {
+        address: String,
+        /// Why.
+        source: db::Error,
+    },
+    /// No thread could be started to write it.
+    #[error("no thread can be started: {source}")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The database returned an error.
-    #[error("{}", describe_open_failure(.path, .source))]
+    #[error("{}", describe_open_failure(.database, .source))]
     Database {
-        path: PathBuf,
+        database: Database,
         /// Why.
         source: db::Error,
     },
@@ -206,8 +236,12 @@ impl OpenError {
                     [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem];
                 !permanent.contains(&source.kind())
             }
-            Self::Database { source, .. } => source.kind() != db::ErrorKind::Other,
+            Self::Database { source, .. } => {
+                !matches!(source.kind(), db::ErrorKind::Other | db::ErrorKind::Refused)
+            }
+            Self::Thread { .. } => true,
             Self::OldSqlite { .. }
+            | Self::Server { .. }
             | Self::Newer { .. }
             | Self::Foreign { .. }
             | Self::Pragma { .. }

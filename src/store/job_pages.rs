@@ -268,10 +268,12 @@ fn select_page(filter: &JobFilter, order: JobOrder, part: &Part, range: Range) -
     };
     let sorted = part.key.map_or_else(String::new, |key| format!("{key} {direction}, "));
     let sql = format!(
-        "SELECT {number}, coalesce({}, false) FROM {}{requests} WHERE {}{after} ORDER BY {sorted}{number} {direction}",
+        "SELECT {number}, coalesce({}, false) FROM {}{requests} WHERE {}{after} ORDER BY {sorted}{number} {direction} LIMIT {}",
         matches.join(" AND "),
         part.source,
         part.within,
+        // A server sends all rows at once. One more says that there are more.
+        MAX_EXAMINED + 1,
     );
     (sql, values)
 }

@@ -316,10 +316,12 @@ fn select_page(filter: &OutputFilter, order: OutputOrder, range: Range) -> (Stri
     }
     let sql = format!(
         "SELECT {}, {matches}, outputs.job, outputs.task_id, outputs.kind, outputs.idx FROM {source} WHERE {}
-         ORDER BY {} DESC",
+         ORDER BY {} DESC LIMIT {}",
         keys.join(", "),
         conditions.join(" AND "),
         keys.join(" DESC, "),
+        // A server sends all rows at once. One more says that there are more.
+        MAX_EXAMINED + 1,
     );
     (sql, values)
 }

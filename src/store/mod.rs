@@ -1,6 +1,6 @@
-//! The database: all state in one SQLite file, written by one thread. The only module with SQL in it.
+//! The database: all state in one SQLite file or on a PostgreSQL server, written by one thread. The only module with SQL in it.
 //!
-//! A change is answered once it is committed with `synchronous=FULL`. The store does not decide what a state means: it
+//! A change is answered once it is committed and flushed. The store does not decide what a state means: it
 //! reads a row, calls [`step`](crate::job::step::step), and writes the result.
 //!
 //! Where to look:
@@ -30,7 +30,8 @@
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
-//! | open and migrate the file; is it still there; connections, statements and rows | `schema`; `database_file`; `db` |
+//! | open and migrate the file, make the tables on a server; is the file still there | `opening`, `schema`, `postgres_schema`; `database_file` |
+//! | connections, statements and rows of both | `db` |
 //! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
 pub mod activity;
@@ -73,8 +74,10 @@ pub mod model_stats;
 pub mod needs;
 pub mod new_jobs;
 pub mod notify;
+mod opening;
 mod output_rows;
 pub mod pictures;
+pub mod postgres_schema;
 mod prices;
 pub mod prune;
 pub mod quotes;
@@ -95,7 +98,6 @@ mod view;
 pub mod waiting;
 mod writer;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -107,6 +109,7 @@ use crate::job::policy::PollingPolicy;
 use crate::pricing::price_book::PriceBook;
 use crate::rng::Rng;
 use crate::store::db::Connection;
+pub use crate::store::db::Database;
 use database_file::DatabaseFile;
 use error::{OpenError, StoreError};
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
@@ -139,7 +142,6 @@ pub struct Store {
 }
 
 struct Readers {
-    path: PathBuf,
     file: Arc<DatabaseFile>,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
@@ -157,22 +159,23 @@ impl WriterHandle {
 }
 
 impl Store {
-    /// Opens the database at `path`, and creates it if necessary. `clock` is not read: times come with each call. But
+    /// Opens the database, and creates it if necessary. `clock` is not read: times come with each call. But
     /// under a paused clock there are no threads, and everything happens in one order.
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
     pub fn open(
-        path: &Path,
+        database: impl Into<Database>,
         policy: PollingPolicy,
         rng: Rng,
         clock: Clock,
     ) -> Result<(Self, WriterHandle), OpenError> {
-        let connection = schema::open_writer(path)?;
-        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        let database = database.into();
+        let connection = opening::open_writer(&database)?;
+        let failed = |source| OpenError::Database { database: database.clone(), source };
         let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(failed)?));
         let last_change = lists::last_change(&connection).map_err(failed)?;
-        let first_reader = schema::open_reader(path)?;
+        let first_reader = opening::open_reader(&database)?;
         let notifier = Notifier::new();
         let (died_sender, died) = watch::channel(None);
         let metrics = Metrics::default();
@@ -184,12 +187,11 @@ impl Store {
             subscriptions: subscriptions.clone(),
             budgets: budgets.clone(),
         };
-        let file = Arc::new(DatabaseFile::opened(path));
+        let file = Arc::new(DatabaseFile::opened(database.clone()));
         let opened = (connection, file.clone());
         let (writer, thread) = Writer::start(opened, last_change, shared, died_sender, clock.clone())
-            .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+            .map_err(|source| OpenError::Thread { source })?;
         let readers = Arc::new(Readers {
-            path: path.to_owned(),
             file,
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
@@ -213,6 +215,11 @@ impl Store {
             },
             WriterHandle(thread),
         ))
+    }
+
+    /// What keeps the state: `sqlite` or `postgresql`.
+    pub fn engine(&self) -> &'static str {
+        self.readers.file.database().engine()
     }
 
     /// The counters since the start of the process.
@@ -275,12 +282,13 @@ impl Store {
                 Some(connection) => connection,
                 None => {
                     readers.file.check()?;
-                    schema::open_reader(&readers.path)
-                        .map_err(|error| StoreError::Aborted(error.to_string()))?
+                    opening::open_reader(readers.file.database()).map_err(StoreError::of_reader)?
                 }
             };
-            let result = query(&connection).map_err(|error| error.of_database(&readers.path));
-            readers.put_back(connection);
+            let result = connection.read(query).map_err(|error| error.of_database(readers.file.database()));
+            if !connection.is_lost() {
+                readers.put_back(connection);
+            }
             result
         });
         answer.await.map_err(|_| StoreError::Aborted("a bug: a query of the database panicked".into()))?
@@ -289,7 +297,10 @@ impl Store {
 
 impl Readers {
     fn take(&self) -> Option<Connection> {
-        self.idle.lock().pop()
+        let mut idle = self.idle.lock();
+        // A server that was stopped meanwhile has closed those to it.
+        idle.retain(|connection| !connection.is_lost());
+        idle.pop()
     }
 
     fn put_back(&self, connection: Connection) {

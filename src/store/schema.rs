@@ -5,12 +5,12 @@ use std::path::Path;
 
 use crate::failpoints::{self, FailPoint};
 use crate::store::db::sqlite::{self, Access};
-use crate::store::db::{self, Connection};
+use crate::store::db::{self, Connection, Database};
 use crate::store::error::OpenError;
 use crate::store::report_sums::find_wrong_sums;
 
 /// The whole schema of a new database.
-const SCHEMA: &str = include_str!("../../schema.sql");
+pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 /// The version `schema.sql` describes.
 pub const VERSION: i64 = 4;
 /// The migration from version `n` to `n + 1` is at index `n - 1`.
@@ -114,11 +114,15 @@ pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
 pub(super) fn known_version(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let number = |sql: &str| number(connection, path, sql);
     if number("PRAGMA application_id")? != APPLICATION_ID {
-        return Err(OpenError::Foreign { path: path.to_owned() });
+        return Err(OpenError::Foreign { database: Database::Sqlite(path.to_owned()) });
     }
     let version = number("PRAGMA user_version")?;
     if version > VERSION {
-        return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
+        return Err(OpenError::Newer {
+            database: Database::Sqlite(path.to_owned()),
+            found: version,
+            known: VERSION,
+        });
     }
     Ok(version)
 }
@@ -131,7 +135,7 @@ pub(super) fn find_damage(connection: &Connection, path: &Path, check: &str) -> 
 }
 
 fn failed(path: &Path) -> impl Fn(db::Error) -> OpenError {
-    |source| OpenError::Database { path: path.to_owned(), source }
+    |source| OpenError::Database { database: Database::Sqlite(path.to_owned()), source }
 }
 
 fn number(connection: &Connection, path: &Path, sql: &str) -> Result<i64, OpenError> {

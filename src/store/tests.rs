@@ -1,5 +1,6 @@
 //! The store on a real file.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::job_files::{FileToIngest, IngestError, Source};
 use super::meta::LastUse;
 use super::start_attempt::{AttemptParts, AttemptStart, CallbackUrl};
 use super::*;
+use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::next_action::NextAction;
@@ -18,7 +20,8 @@ use crate::job::scheduling::Turns;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
-use crate::jobfile::{Draft, ObjectPlace, Problem};
+use crate::jobfile::dropreel_member::MAX_LABEL_BYTES;
+use crate::jobfile::{Draft, MAX_MODEL_CHARS, ObjectPlace, Problem};
 use crate::money::Quota;
 use crate::money::estimate::{Estimate, EstimateSource};
 use crate::secret::Secret;
@@ -77,7 +80,7 @@ impl Rig {
     }
 
     pub(super) async fn ingest(&self, drafts: Vec<Draft>) -> Vec<JobId> {
-        let sha256 = format!("{drafts:?}");
+        let sha256 = crate::sha256::sha256_hex(format!("{drafts:?}").as_bytes());
         self.ingest_file("a.json", &sha256, drafts, NOW).await.unwrap()
     }
 
@@ -417,5 +420,43 @@ async fn frequent_statements_scan_no_table() {
 
 /// The database as another program sees it.
 pub(super) fn raw(path: &Path) -> Connection {
-    db::sqlite::open_plain(path)
+    match Database::from(path) {
+        Database::Sqlite(path) => db::sqlite::open_plain(&path),
+        server @ Database::Postgres(_) => opening::open_writer(&server).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn prompt_with_a_nul_character_is_kept_and_found() {
+    let rig = Rig::new();
+    let nul = Draft { prompt: Some("snow\0fall".into()), ..draft("a") };
+    let ids = rig.ingest(vec![nul, draft("b")]).await;
+    let filter = JobFilter { text: Some("snow fall".into()), ..JobFilter::default() };
+    let found = rig.store.list(filter, None, 10).await.unwrap().jobs;
+    assert_eq!(found.iter().map(|found| found.job.id()).collect::<Vec<_>>(), ids[..1]);
+}
+
+#[tokio::test]
+async fn longest_label_and_model_are_indexed() {
+    let rig = Rig::new();
+    // Without a pattern, so that nothing is compressed.
+    let mut seed = 1_u32;
+    let mut random = |length: usize| -> String {
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from_u32(0x20000 + (seed >> 16) % 0xa000).unwrap()
+        };
+        (0..length).map(|_| next()).collect()
+    };
+    let (model, value) = (random(MAX_MODEL_CHARS), random(MAX_LABEL_BYTES / 4));
+    rig.store.set_fair_by(Some("long".into())).await.unwrap();
+    let labels = [("long".to_owned(), value)].into();
+    rig.ingest(vec![Draft { model, labels, ..draft("a") }]).await;
+    assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
+}
+
+/// The configuration of a property test, with fewer cases on a server, where each makes the tables of a database.
+pub(super) fn property_config(cases: u32) -> proptest::test_runner::Config {
+    let is_on_server = Database::from(Path::new("any")).path().is_none();
+    proptest::test_runner::Config { cases: if is_on_server { 3 } else { cases }, ..Default::default() }
 }

@@ -201,7 +201,7 @@ impl Writer {
             }
         }
         let result = wait.await.map_err(|_| StoreError::Closed)?;
-        result.map_err(|error| error.of_database(self.file.path()))
+        result.map_err(|error| error.of_database(self.file.database()))
     }
 }
 

@@ -35,6 +35,7 @@ mod money;
 mod page;
 mod pictures;
 mod poll;
+mod postgres;
 mod proxy;
 mod quotes;
 mod ratings;

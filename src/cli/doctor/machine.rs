@@ -12,7 +12,7 @@ use crate::fs::abilities::Abilities;
 use crate::fs::file_system::FileSystem;
 use crate::fs::{create_private_folder, write_durably};
 use crate::inbox::Leftovers;
-use crate::settings::Settings;
+use crate::settings::{DatabaseServer, Settings};
 use crate::stages::provider_session::unusable_answers::kept_answers;
 use crate::store;
 
@@ -139,7 +139,10 @@ pub(super) fn disk_speed(settings: &Settings, clock: &Clock) -> Finding {
 
 /// Whether the database is there, ours and intact.
 pub(super) fn database(settings: &Settings, daemon_runs: bool) -> Finding {
-    let path = settings.database();
+    if let Some(server) = &settings.database_server {
+        return database_server(server);
+    }
+    let path = settings.database_file();
     if !path.exists() && daemon_runs {
         return Finding::error(
             "database",
@@ -156,6 +159,19 @@ pub(super) fn database(settings: &Settings, daemon_runs: bool) -> Finding {
             "database",
             error.to_string(),
             "restore a backup: docs/service.md, \"Backup\"; keep the damaged file until you have your jobs back",
+        ),
+    }
+}
+
+/// Whether the server answers and its database is ours.
+fn database_server(server: &DatabaseServer) -> Finding {
+    let inspected = store::postgres_schema::inspect(&server.address, server.password.as_ref());
+    match inspected {
+        Ok(facts) => Finding::ok("database", facts),
+        Err(error) => Finding::error(
+            "database",
+            error.to_string(),
+            "check storage.database, the password, the network, and whether the server runs: docs/deploy.md",
         ),
     }
 }

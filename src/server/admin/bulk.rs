@@ -16,7 +16,7 @@ use crate::job::needs::effect;
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
 use crate::job::step::possible::{is_repetition, possible_actions, rejection};
-use crate::jobfile::dropreel_member::{MAX_LABEL_KEY, MAX_LABELS, is_label_key};
+use crate::jobfile::dropreel_member::{MAX_LABELS, label_problem};
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
 use crate::server::admin::http::json_response;
@@ -269,9 +269,10 @@ async fn selected_jobs(store: &Store, bulk: &BulkActionRequest) -> Result<Vec<Jo
     if bulk.action.is_none() && bulk.set_labels.is_empty() && !bulk.dry_run {
         return Err(Problem::bad_request("give `action` or `set_labels`"));
     }
-    if let Some(key) = bulk.set_labels.keys().find(|key| !is_label_key(key)) {
-        let detail = format!("`{key}` is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters");
-        return Err(Problem::bad_request(detail));
+    for (key, value) in &bulk.set_labels {
+        if let Some(problem) = label_problem(key, value.as_deref().unwrap_or_default()) {
+            return Err(Problem::bad_request(format!("`{key}` {problem}")));
+        }
     }
     let filter = bulk.filter().map_err(|error| Problem::bad_request(error.to_string()))?;
     let is_filtered = filter != JobFilter::default();

@@ -88,6 +88,11 @@ struct VersionLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EngineLabel {
+    engine: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FolderLabel {
     folder: &'static str,
 }
@@ -140,6 +145,9 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
     let version = Family::<VersionLabel, Gauge>::default();
     version.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
     registry.register("build_info", "Always 1; the version is a label", version);
+    let database = Family::<EngineLabel, Gauge>::default();
+    database.get_or_create(&EngineLabel { engine: admin.server.store.engine() }).set(1);
+    registry.register("database_info", "Always 1; what keeps the state is a label", database);
     registry.register("jobs_accepted", "Jobs accepted", metrics.accepted_jobs.clone());
     let help = "Jobs that reached a final state, by state and model";
     registry.register("jobs_finished", help, metrics.finished_jobs.clone());

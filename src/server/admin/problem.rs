@@ -208,7 +208,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSuchJob(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            StoreError::DiskFull(_) | StoreError::Busy => {
+            StoreError::DiskFull(_) | StoreError::Busy | StoreError::Unavailable(_) => {
                 tracing::warn!("admin request failed for now: {error}");
                 Self::unavailable(error.to_string())
             }

@@ -349,7 +349,12 @@ impl Stage for IntakeStage {
         }
         let fault = match ingested {
             Ok(()) => None,
-            Err(error @ (StoreError::DiskFull(_) | StoreError::Busy | StoreError::FileReplaced)) => {
+            Err(
+                error @ (StoreError::DiskFull(_)
+                | StoreError::Busy
+                | StoreError::Unavailable(_)
+                | StoreError::FileReplaced),
+            ) => {
                 tracing::warn!("job files stay in the inbox for now: {error}");
                 Some(FAULT_DELAY)
             }

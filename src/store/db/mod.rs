@@ -1,14 +1,22 @@
-//! Connections to the database: the only module that names its client library. The rest of the store writes its SQL, and
-//! names what is here.
+//! Connections to the database, which is a SQLite file or on a PostgreSQL server: the only module that names their client
+//! libraries. The rest of the store writes its SQL once, and names what is here.
 
 mod error;
 mod params;
+pub(super) mod postgres;
 mod row;
 pub(super) mod sqlite;
 mod statement;
 
-pub(super) use error::{Error, ErrorKind, OptionalExtension, Result};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::secret::Secret;
+
+pub use error::{Error, ErrorKind};
+pub(super) use error::{OptionalExtension, Result};
 pub(super) use params::{Params, params_from_iter};
+use postgres::{PostgresServer, Session};
 pub(super) use row::{Row, Rows};
 pub(super) use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 pub(super) use statement::Statement;
@@ -16,14 +24,82 @@ pub(super) use statement::Statement;
 /// What [`ToSql::to_sql`] returns.
 pub(super) type ToSqlResult<'v> = rusqlite::Result<ToSqlOutput<'v>>;
 
+/// Where the state is.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// In a file.
+    Sqlite(PathBuf),
+    /// On a server.
+    Postgres(PostgresServer),
+}
+
+impl From<&Path> for Database {
+    fn from(path: &Path) -> Self {
+        #[cfg(test)]
+        if let Some(server) = postgres::tests::server_for(path) {
+            return Self::Postgres(server);
+        }
+        Self::Sqlite(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Database {
+    fn from(path: &PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(out),
+            Self::Postgres(server) => server.fmt(out),
+        }
+    }
+}
+
+impl Database {
+    /// On the server that an address names, which may be unreachable.
+    ///
+    /// # Errors
+    /// When the text is no address of a PostgreSQL database, or no thread can be started.
+    pub fn on_server(address: &str, password: Option<&Secret>) -> Result<Self> {
+        PostgresServer::new(address, password).map(Self::Postgres)
+    }
+
+    /// What keeps it: `sqlite` or `postgresql`.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// The file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
 /// A connection. It belongs to one thread at a time.
 #[derive(Debug)]
-pub(super) struct Connection(rusqlite::Connection);
+pub(super) enum Connection {
+    Sqlite(rusqlite::Connection),
+    Postgres(Session),
+}
 
 impl Connection {
     /// The statement, which is prepared at its first use on this connection and kept.
     pub fn prepare_cached(&self, sql: &str) -> Result<Statement<'_>> {
-        Statement::prepare(&self.0, sql)
+        Ok(match self {
+            Self::Sqlite(connection) => {
+                Statement::Sqlite { connection, statement: connection.prepare_cached(sql)? }
+            }
+            Self::Postgres(session) => Statement::Postgres { session, sql: sql.into() },
+        })
     }
 
     /// Runs one statement and returns how many rows it changed.
@@ -43,21 +119,73 @@ impl Connection {
 
     /// Runs several statements without parameters.
     pub fn execute_batch(&self, sql: &str) -> Result<()> {
-        Ok(self.0.execute_batch(sql)?)
+        match self {
+            Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Self::Postgres(session) => session.run_batch(sql),
+        }
     }
 
     /// How many rows this connection has changed so far.
     pub fn total_changes(&self) -> u64 {
-        self.0.total_changes()
+        match self {
+            Self::Sqlite(connection) => connection.total_changes(),
+            Self::Postgres(session) => session.changed_rows(),
+        }
     }
 
-    /// Whether a transaction is open.
+    /// Whether a transaction is open. A failing disk, and the loss of the server, ends it by itself.
     pub fn is_in_transaction(&self) -> bool {
-        !self.0.is_autocommit()
+        match self {
+            Self::Sqlite(connection) => !connection.is_autocommit(),
+            Self::Postgres(session) => session.is_in_transaction(),
+        }
     }
 
-    #[cfg(test)]
-    pub fn sqlite(&self) -> &rusqlite::Connection {
-        &self.0
+    /// Whether the open transaction can only be rolled back. A statement that fails in SQLite leaves it as it was.
+    pub fn must_roll_back(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(session) => session.has_failed(),
+        }
+    }
+
+    /// Writes down that this process uses the database now, where another could do so meanwhile.
+    pub fn claim(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.claim(),
+        }
+    }
+
+    /// Connects again to a server that was lost.
+    pub fn restore(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.reconnect(),
+        }
+    }
+
+    /// Whether the connection is of no more use.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(session) => session.is_lost(),
+        }
+    }
+
+    /// Runs a query of several statements, which see the same state where one of them reads the rows of another.
+    pub fn read<T, E: From<Error>>(&self, query: impl FnOnce(&Self) -> Result<T, E>) -> Result<T, E> {
+        match self {
+            // A statement that runs while the rows of another are read sees what that one sees.
+            Self::Sqlite(_) => query(self),
+            Self::Postgres(session) => session.in_snapshot(|| query(self)),
+        }
+    }
+
+    /// Before the last connection closes: a SQLite file is then a single file. If this fails, the next start reads its log.
+    pub fn finish(&self) {
+        if let Self::Sqlite(connection) = self {
+            let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        }
     }
 }

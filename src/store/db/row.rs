@@ -1,18 +1,32 @@
 //! The rows of a query.
 
+use super::postgres::Received;
 use super::{Error, FromSql, Result, ValueRef};
 
 /// The rows of a query, one after the other.
-pub(in crate::store) struct Rows<'s>(rusqlite::Rows<'s>);
+pub(in crate::store) enum Rows<'s> {
+    Sqlite(rusqlite::Rows<'s>),
+    /// All of them have arrived: the next statement can use the connection while they are read.
+    Postgres {
+        left: std::vec::IntoIter<tokio_postgres::Row>,
+        current: Option<tokio_postgres::Row>,
+    },
+}
 
-impl<'s> Rows<'s> {
-    pub(super) fn new(rows: rusqlite::Rows<'s>) -> Self {
-        Self(rows)
+impl Rows<'_> {
+    pub(super) fn received(rows: Vec<tokio_postgres::Row>) -> Self {
+        Self::Postgres { left: rows.into_iter(), current: None }
     }
 
     /// The next row. Not an iterator: a row is gone once the next one is read.
     pub fn next(&mut self) -> Result<Option<Row<'_>>> {
-        Ok(self.0.next()?.map(Row))
+        Ok(match self {
+            Self::Sqlite(rows) => rows.next()?.map(Row::Sqlite),
+            Self::Postgres { left, current } => {
+                *current = left.next();
+                current.as_ref().map(Row::Postgres)
+            }
+        })
     }
 
     /// The first row, which must be there.
@@ -39,7 +53,10 @@ impl<T, E: From<Error>, F: FnMut(&Row<'_>) -> Result<T, E>> Iterator for MappedR
 }
 
 /// A row of a query.
-pub(in crate::store) struct Row<'r>(&'r rusqlite::Row<'r>);
+pub(in crate::store) enum Row<'r> {
+    Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r tokio_postgres::Row),
+}
 
 impl Row<'_> {
     /// The value of a column, by its position or its name.
@@ -55,7 +72,13 @@ impl Row<'_> {
     }
 
     fn at(&self, column: usize) -> Result<ValueRef<'_>> {
-        Ok(self.0.get_ref(column)?)
+        match self {
+            Self::Sqlite(row) => Ok(row.get_ref(column)?),
+            Self::Postgres(row) => {
+                let received: Received<'_> = row.try_get(column).map_err(|error| Error::of_server(&error))?;
+                Ok(received.0)
+            }
+        }
     }
 }
 
@@ -72,6 +95,12 @@ impl Column for usize {
 
 impl Column for &str {
     fn position(self, row: &Row<'_>) -> Result<usize> {
-        Ok(row.0.as_ref().column_index(self)?)
+        let missing = || rusqlite::Error::InvalidColumnName(self.to_owned()).into();
+        match row {
+            Row::Sqlite(row) => Ok(row.as_ref().column_index(self)?),
+            Row::Postgres(row) => {
+                row.columns().iter().position(|column| column.name() == self).ok_or_else(missing)
+            }
+        }
     }
 }

@@ -45,7 +45,7 @@ pub(in crate::store) fn open(path: &Path, access: Access) -> Result<Connection> 
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function(FUNCTION, 2 + TEXTS as i32, flags, |context| has_words(context))?;
-    Ok(Connection(connection))
+    Ok(Connection::Sqlite(connection))
 }
 
 /// [`FUNCTION`] as a function of SQL.
@@ -64,14 +64,21 @@ fn has_words(context: &Context<'_>) -> rusqlite::Result<bool> {
 }
 
 impl Connection {
+    pub(in crate::store) fn sqlite(&self) -> Result<&rusqlite::Connection> {
+        match self {
+            Self::Sqlite(connection) => Ok(connection),
+            Self::Postgres(_) => Err(Error::NotSqlite),
+        }
+    }
+
     /// Sets a pragma whose new value SQLite need not confirm.
     pub fn set_pragma(&self, pragma: &str, value: impl ToSql) -> Result<()> {
-        Ok(self.0.pragma_update(None, pragma, value)?)
+        Ok(self.sqlite()?.pragma_update(None, pragma, value)?)
     }
 
     /// The value of a pragma as a text.
     pub fn pragma(&self, pragma: &str) -> Result<String> {
-        let value = self.0.pragma_query_value(None, pragma, |row| row.get(0))?;
+        let value = self.sqlite()?.pragma_query_value(None, pragma, |row| row.get(0))?;
         Ok(match value {
             Value::Text(text) => text,
             Value::Integer(number) => number.to_string(),
@@ -81,7 +88,10 @@ impl Connection {
 
     /// Closing it leaves the log as it is.
     pub fn keep_log_when_closed(&self) -> Result<()> {
-        self.0.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop).map_err(Error::from)
+        self.sqlite()?
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map(drop)
+            .map_err(Error::from)
     }
 }
 
@@ -89,7 +99,7 @@ impl Connection {
 impl Connection {
     /// How SQLite would run a query, line by line.
     pub fn query_plan(&self, sql: &str) -> Result<Vec<String>> {
-        let mut statement = self.0.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let mut statement = self.sqlite()?.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let nulls = vec![Value::Null; statement.parameter_count()];
         let lines = statement.query_map(rusqlite::params_from_iter(nulls), |row| row.get(3))?;
         Ok(lines.collect::<rusqlite::Result<_>>()?)
@@ -99,10 +109,10 @@ impl Connection {
 /// The file as another program opens it, and creates it.
 #[cfg(test)]
 pub(in crate::store) fn open_plain(path: &Path) -> Connection {
-    Connection(rusqlite::Connection::open(path).unwrap())
+    Connection::Sqlite(rusqlite::Connection::open(path).unwrap())
 }
 
 #[cfg(test)]
 pub(in crate::store) fn open_in_memory() -> Connection {
-    Connection(rusqlite::Connection::open_in_memory().unwrap())
+    Connection::Sqlite(rusqlite::Connection::open_in_memory().unwrap())
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::job::scheduling::{TaskCounts, TaskLimits, Turns, WaitingJob, next_to_submit};
 use crate::jobfile::Draft;
 use crate::store::start_attempt::AttemptStart;
-use crate::store::tests::{NOW, Rig, draft, parts};
+use crate::store::tests::{NOW, Rig, draft, parts, property_config};
 
 /// A job of this model, priority and value of the label; 0: without the label.
 fn job((model, priority, value): (u8, i8, u8)) -> Draft {
@@ -30,7 +30,7 @@ async fn submit_all(rig: &Rig) -> Vec<WaitingJob> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(property_config(16))]
     /// Whatever waits, and in whichever models: between two jobs of one value, every other value of that priority that
     /// waits has its turn, and the jobs of a value keep their order.
     #[test]

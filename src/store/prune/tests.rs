@@ -60,11 +60,11 @@ impl Rig {
 
     fn assert_sound(&self) {
         let connection = raw(&self.path());
-        let broken: i64 = connection
-            .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))
-            .unwrap();
-        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!((broken, sound.as_str()), (0, "ok"));
+        if let Ok(sqlite) = connection.sqlite() {
+            let find = |sql: &str| sqlite.query_row(sql, [], |row| row.get::<_, String>(0));
+            assert!(find("SELECT \"table\" FROM pragma_foreign_key_check").is_err());
+            assert_eq!(find("PRAGMA integrity_check").unwrap(), "ok");
+        }
         let strays: i64 = connection
             .query_row("SELECT count(*) FROM labels WHERE job NOT IN (SELECT nr FROM jobs)", [], |row| {
                 row.get(0)
@@ -256,7 +256,7 @@ async fn pruning_a_job_scans_no_table() {
     let connection = raw(&rig.path());
     connection.set_pragma("foreign_keys", "ON").unwrap();
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-        let mut statement = connection.sqlite().prepare(sql).unwrap();
+        let mut statement = connection.sqlite().unwrap().prepare(sql).unwrap();
         statement.execute(values).unwrap();
         assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0, "{sql}");
     };

@@ -20,7 +20,7 @@ use crate::library::published::Published;
 use crate::secret::Secret;
 use crate::store::downloads::Plan;
 use crate::store::start_attempt::AttemptStart;
-use crate::store::tests::{NOW, Rig, draft, parts, raw, url};
+use crate::store::tests::{NOW, Rig, draft, parts, property_config, raw, url};
 
 const ZONES: [&str; 4] = ["UTC", "Asia/Shanghai", "America/New_York", "Asia/Kathmandu"];
 const KEY: OutputKey = OutputKey { kind: OutputKind::Video, index: 0 };
@@ -74,7 +74,7 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(property_config(60))]
 
     #[test]
     fn report_says_what_a_count_of_the_jobs_says(steps in prop::collection::vec(steps(), 1..60)) {

@@ -29,8 +29,8 @@ pub(super) struct WriterLoop {
 /// How a batch ended.
 enum BatchOutcome {
     Committed,
-    /// Rolled back: nothing is committed.
-    Undone(fn() -> StoreError),
+    /// Rolled back: nothing is committed. Each caller gets an error of its own.
+    Undone(Box<dyn Fn() -> StoreError>),
     /// Unknown what is committed.
     Unknown(String),
 }
@@ -83,8 +83,7 @@ impl WriterLoop {
             return;
         }
         failpoints::hit(FailPoint::CheckpointBegan);
-        // A clean shutdown leaves a single file. If this fails, the next start reads the WAL.
-        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.connection.finish();
     }
 
     /// Commits a batch and answers every caller in it. False if the outcome is unknown.
@@ -129,9 +128,9 @@ impl WriterLoop {
 
     fn commit(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> BatchOutcome {
         if self.file.check().is_err() {
-            return BatchOutcome::Undone(|| StoreError::FileReplaced);
+            return BatchOutcome::Undone(Box::new(|| StoreError::FileReplaced));
         }
-        if let Err(error) = self.execute("BEGIN IMMEDIATE") {
+        if let Err(error) = self.connection.restore().and_then(|()| self.execute("BEGIN IMMEDIATE")) {
             return outcome_of(&error);
         }
         let change_before = self.change;
@@ -196,9 +195,17 @@ impl WriterLoop {
         };
         let keep = write.run(&mut writing);
         let (topics, counts) = (writing.notified, writing.counted);
-        // A full disk or a failing one makes SQLite undo the whole transaction by itself.
+        // A full disk or a failing one makes SQLite undo the whole transaction by itself, and a lost server does, too.
         if !self.connection.is_in_transaction() {
-            return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull(None))));
+            let lost = || StoreError::Unavailable("the connection was lost".into());
+            return Err(WriteError::Over(BatchOutcome::Undone(match self.connection.is_lost() {
+                true => Box::new(lost),
+                false => Box::new(|| StoreError::DiskFull(None)),
+            })));
+        }
+        // Otherwise the server would not commit what the write takes for done.
+        if keep && self.connection.must_roll_back() {
+            return Err(WriteError::Over(self.roll_back(&db::Error::TransactionFailed)));
         }
         if isolated {
             if !keep {
@@ -208,7 +215,9 @@ impl WriterLoop {
             if let Err(error) = settled.and_then(|()| self.execute("RELEASE one_write")) {
                 return Err(WriteError::Over(self.roll_back(&error)));
             }
-        } else if !keep && self.connection.total_changes() != changes_before {
+        } else if !keep
+            && (self.connection.total_changes() != changes_before || self.connection.must_roll_back())
+        {
             return Err(WriteError::Failed);
         }
         if keep {
@@ -228,7 +237,7 @@ impl WriterLoop {
     }
 
     fn roll_back(&self, cause: &db::Error) -> BatchOutcome {
-        if self.connection.is_in_transaction() && self.connection.execute_batch("ROLLBACK").is_err() {
+        if self.connection.is_in_transaction() && self.execute("ROLLBACK").is_err() {
             return BatchOutcome::Unknown(cause.to_string());
         }
         outcome_of(cause)
@@ -237,16 +246,19 @@ impl WriterLoop {
     /// For a batch of one: the write itself reports its failure.
     fn roll_back_failed(&self) -> BatchOutcome {
         match self.execute("ROLLBACK") {
-            Ok(()) => BatchOutcome::Undone(|| StoreError::Closed),
-            Err(error) => BatchOutcome::Unknown(error.to_string()),
+            Ok(()) => BatchOutcome::Undone(Box::new(|| StoreError::Closed)),
+            Err(error) => outcome_of(&error),
         }
     }
 }
 
-/// A full disk or a lock leaves nothing behind. Any other failure of a commit is an unknown outcome.
+/// A full disk, a lock or a server that refuses leaves nothing behind. Any other failure of a commit is an unknown outcome.
 fn outcome_of(error: &db::Error) -> BatchOutcome {
-    match StoreError::nothing_kept(error) {
-        Some(kind) => BatchOutcome::Undone(kind),
-        None => BatchOutcome::Unknown(error.to_string()),
+    let (kind, message) = (error.kind(), error.to_string());
+    match StoreError::nothing_kept(kind, &message) {
+        Some(_) => BatchOutcome::Undone(Box::new(move || {
+            StoreError::nothing_kept(kind, &message).unwrap_or(StoreError::Closed)
+        })),
+        None => BatchOutcome::Unknown(message),
     }
 }

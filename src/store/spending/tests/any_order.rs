@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::calendar::Zone;
 use crate::job::JobError;
+use crate::store::tests::property_config;
 
 /// In the last two the clocks change within a day of [`NOW`], or the day has no midnight.
 const ZONES: [&str; 3] = ["UTC", "Australia/Sydney", "America/Santiago"];
@@ -41,7 +42,7 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+    #![proptest_config(property_config(80))]
 
     #[test]
     fn no_submit_exceeds_a_budget_and_the_end_is_that_of_the_ledger(
@@ -206,19 +207,20 @@ fn check_sums(rig: &Rig) {
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
         rows.map(Result::unwrap).filter(|(_, reserved, settled)| (*reserved, *settled) != (0, 0)).collect()
     };
-    let of_attempts =
-        "sum(iif(counted_settled, 0, counted_quota)), sum(iif(counted_settled, counted_quota, 0))
+    let of_attempts = "sum(counted_quota * (1 - counted_settled)), sum(counted_quota * counted_settled)
         FROM attempts";
     assert_eq!(
         rows("SELECT cast(quarter AS TEXT), reserved, settled FROM spending ORDER BY quarter"),
         rows(&format!(
-            "SELECT cast(counted_at / 900000 AS TEXT), {of_attempts} GROUP BY counted_at / 900000"
+            "SELECT cast(counted_at / 900000 AS TEXT), {of_attempts}
+             GROUP BY counted_at / 900000 ORDER BY counted_at / 900000"
         )),
     );
     assert_eq!(
         rows("SELECT key || '=' || value, reserved, settled FROM label_spending ORDER BY 1"),
         rows(&format!(
-            "SELECT labels.key || '=' || value, {of_attempts} JOIN labels ON labels.job = attempts.job GROUP BY 1"
+            "SELECT labels.key || '=' || value, {of_attempts} JOIN labels ON labels.job = attempts.job
+             GROUP BY 1 ORDER BY 1"
         )),
     );
 }

@@ -1,0 +1,50 @@
+//! The tests of the store on a server: with `DROPREEL_TEST_DATABASE=postgres://…`, each database file is a schema of it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::{PostgresServer, Session};
+use crate::store::db::Error;
+
+static SERVER: OnceLock<Option<PostgresServer>> = OnceLock::new();
+
+#[allow(clippy::disallowed_methods, reason = "says what to test with")]
+fn address() -> Option<String> {
+    std::env::var("DROPREEL_TEST_DATABASE").ok()
+}
+
+/// The schema that stands for the file at `path`; `None`: the tests use SQLite.
+pub(in crate::store) fn server_for(path: &Path) -> Option<PostgresServer> {
+    let server = SERVER.get_or_init(|| Some(PostgresServer::new(&address()?, None).unwrap()));
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    let schema = format!("t{:x}", hasher.finish());
+    let server = server.clone()?.shared(&schema);
+    let session = Session::writer(&server).unwrap();
+    session.run_batch(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).unwrap();
+    Some(server)
+}
+
+#[test]
+fn writer_waits_for_the_disk_even_where_the_database_does_not() {
+    let Some(address) = address() else { return };
+    let address = format!("{address}?options=-csynchronous_commit%3Doff%20-csearch_path%3Ddurable");
+    let session = Session::writer(&PostgresServer::new(&address, None).unwrap()).unwrap();
+    let (rows, _) = session.run("SHOW synchronous_commit", Vec::new()).unwrap();
+    assert_eq!(rows[0].get::<_, &str>(0), "on");
+}
+
+#[test]
+fn second_writer_is_refused_with_the_name_of_the_first() {
+    let Some(address) = address() else { return };
+    let server = |schema| {
+        let named = format!("{address}?application_name=reels&options=-csearch_path%3D{schema}");
+        PostgresServer::new(&named, None).unwrap()
+    };
+    let first = Session::writer(&server("pg_catalog")).unwrap();
+    let refused = Session::writer(&server("pg_catalog")).unwrap_err();
+    assert!(matches!(&refused, Error::InUse { holder } if holder.starts_with("reels on")), "{refused}");
+    drop(first);
+    Session::writer(&server("pg_catalog")).unwrap();
+}

@@ -1,0 +1,97 @@
+//! The tables on a PostgreSQL server: those of `schema.sql`, translated, and what only PostgreSQL needs, `schema/postgres.sql`.
+
+use crate::secret::Secret;
+use crate::store::counts::wrong_counts;
+use crate::store::db::postgres::{PostgresServer, Session, translate_schema};
+use crate::store::db::{self, Connection, Database, OptionalExtension};
+use crate::store::error::OpenError;
+use crate::store::schema::{SCHEMA, VERSION};
+
+/// Functions and triggers.
+const FUNCTIONS: &str = include_str!("../../schema/postgres.sql");
+/// The row of `meta` with the version of the schema.
+const SCHEMA_VERSION: &str = "schema_version";
+
+/// Connects as the one process that writes, and makes the tables if there are none.
+pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenError> {
+    let failed = |source| OpenError::Database { database: Database::Postgres(server.clone()), source };
+    let session = Session::writer(server).map_err(failed)?;
+    let connection = Connection::Postgres(session);
+    match version(&connection).map_err(failed)? {
+        Found::Nothing => create(&connection).map_err(failed)?,
+        Found::Foreign => return Err(OpenError::Foreign { database: Database::Postgres(server.clone()) }),
+        Found::Version(VERSION) => {}
+        Found::Version(found) => {
+            let database = Database::Postgres(server.clone());
+            return Err(OpenError::Newer { database, found, known: VERSION });
+        }
+    }
+    connection.claim().map_err(failed)?;
+    Ok(connection)
+}
+
+/// Connects to read only.
+pub(super) fn open_reader(server: &PostgresServer) -> Result<Connection, OpenError> {
+    let session = Session::reader(server);
+    session
+        .map(Connection::Postgres)
+        .map_err(|source| OpenError::Database { database: Database::Postgres(server.clone()), source })
+}
+
+/// Connects without changing anything, and says what answers and how much is in it.
+///
+/// # Errors
+/// When the server cannot be reached or used, or its database is not ours, damaged or of a newer version.
+pub fn inspect(address: &str, password: Option<&Secret>) -> Result<String, OpenError> {
+    let unnamed = |source| OpenError::Server { address: address.to_owned(), source };
+    let server = PostgresServer::new(address, password).map_err(unnamed)?;
+    let database = Database::Postgres(server.clone());
+    let failed = |source| OpenError::Database { database: database.clone(), source };
+    let connection = open_reader(&server)?;
+    let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(failed);
+    let engine = format!("{database}: PostgreSQL {}", text("SHOW server_version")?);
+    match version(&connection).map_err(failed)? {
+        Found::Nothing => return Ok(format!("{engine}, tables will be created at the first start")),
+        Found::Foreign => return Err(OpenError::Foreign { database }),
+        Found::Version(found) if found > VERSION => {
+            return Err(OpenError::Newer { database, found, known: VERSION });
+        }
+        Found::Version(_) => {}
+    }
+    if wrong_counts(&connection).map_err(failed)? > 0 {
+        let finding = "job_counts, need_counts or in_dispute differs from a count of the jobs".to_owned();
+        return Err(OpenError::Damaged { path: database.to_string().into(), finding });
+    }
+    Ok(format!("{engine}, {} jobs", text("SELECT count(*)::text FROM jobs")?))
+}
+
+/// What is in the schema of the database.
+enum Found {
+    Nothing,
+    Foreign,
+    Version(i64),
+}
+
+fn version(connection: &Connection) -> db::Result<Found> {
+    let count = |which: &str| -> db::Result<i64> {
+        let sql = format!("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() {which}");
+        connection.query_row(&sql, [], |row| row.get(0))
+    };
+    if count("")? == 0 {
+        return Ok(Found::Nothing);
+    }
+    if count("AND tablename IN ('meta', 'jobs', 'attempts')")? < 3 {
+        return Ok(Found::Foreign);
+    }
+    let version = connection
+        .query_row("SELECT value FROM meta WHERE name = ?1", [SCHEMA_VERSION], |row| row.get(0))
+        .optional()?;
+    Ok(version.map_or(Found::Foreign, Found::Version))
+}
+
+fn create(connection: &Connection) -> db::Result<()> {
+    let tables = translate_schema(SCHEMA);
+    connection.execute_batch(&format!(
+        "BEGIN;\n{tables}\n{FUNCTIONS}\nINSERT INTO meta (name, value) VALUES ('{SCHEMA_VERSION}', {VERSION});\nCOMMIT;"
+    ))
+}
