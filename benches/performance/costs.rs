@@ -25,6 +25,8 @@ const TOLERANCE: f64 = 0.05;
 /// thirty; all but these.
 const TOLERATED_STEPS: f64 = 0.5;
 const NO_STEPS: [&str; 2] = ["instructions", "allocations"];
+/// Where many units share a commit, this much of a step is how full the batches were by chance.
+const NEGLIGIBLE_STEPS: f64 = 0.01;
 /// Chance moves as many of each counter in a whole run: stages look for work from time to time, and a batch may end a
 /// file earlier. With few units that is more than the share: of a video, statements and allocations are shown, and its
 /// instructions, commits, pages and flushes are checked.
@@ -249,7 +251,10 @@ pub fn check(counted: &Table) -> Vec<String> {
             let counter = COUNTERS[at];
             let (count, expected) = (tables::value(cell).unwrap(), tables::value(limit).unwrap());
             let share = expected * TOLERANCE;
-            let steps = if NO_STEPS.contains(&counter) { share } else { share.min(TOLERATED_STEPS) };
+            let steps = match NO_STEPS.contains(&counter) {
+                true => share,
+                false => share.clamp(NEGLIGIBLE_STEPS, TOLERATED_STEPS),
+            };
             if (count - expected).abs() > steps.max(TOLERATED_IN_A_RUN[at] / units as f64) {
                 let word = if count > expected { "more" } else { "fewer" };
                 differences.push(format!("{}: {word} {counter}, {cell} instead of {limit}", row[0]));
