@@ -81,6 +81,14 @@ impl From<EpochError> for StartError {
 }
 
 impl StartError {
+    /// The daemon that uses the database, if that is why.
+    pub fn leader(&self) -> Option<&str> {
+        match self {
+            Self::Open(error) => error.leader(),
+            _ => None,
+        }
+    }
+
     /// Whether the cause may go away by itself, so that a restart may help: a full or failing disk, too many open
     /// files. The exit code must be 1 then: at 2, a service manager would not start the daemon again.
     pub fn is_transient(&self) -> bool {

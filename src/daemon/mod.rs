@@ -5,6 +5,7 @@ pub mod error;
 mod listener_watch;
 pub mod pipeline;
 pub mod service;
+mod standby;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -114,7 +114,7 @@ pub struct Pipeline {
 }
 
 /// Where the settings say that the state is.
-fn database(settings: &Settings) -> Result<Database, OpenError> {
+pub(super) fn database(settings: &Settings) -> Result<Database, OpenError> {
     match &settings.database_server {
         None => Ok(settings.database_file().as_path().into()),
         Some(DatabaseServer { address, password }) => Database::on_server(address, password.as_ref())
@@ -160,6 +160,7 @@ impl Pipeline {
             clock: clock.clone(),
             rng: rng.clone(),
             data_dir: settings.data_dir.clone(),
+            is_shared: settings.database_server.is_some(),
             inbox: settings.inbox.dir.clone(),
             recursive: settings.inbox.recursive,
             accepted: settings.accepted_dir(),

@@ -9,7 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::daemon::Daemon;
 use crate::daemon::error::StartError;
+use crate::daemon::standby::wait;
 use crate::rng::Rng;
+use crate::server::standby;
 use crate::settings::{InvalidSettings, Settings};
 
 /// Why the service ended other than by a signal.
@@ -53,7 +55,7 @@ pub async fn serve(
     rng: Rng,
 ) -> Result<(), ServeError> {
     let mut signals = Signals::listen()?;
-    let settings = load()?;
+    let mut settings = load()?;
     let inbox = settings.inbox.dir.clone();
     let library = match &settings.bucket {
         Some(bucket) => bucket.address.clone(),
@@ -64,7 +66,27 @@ pub async fn serve(
         None => settings.database_file().display().to_string(),
     };
     let has_callbacks = settings.callbacks.public_url.is_some();
-    let daemon = Daemon::start(settings, clock.clone(), rng).await?;
+    let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+    let daemon = loop {
+        let error = match Daemon::start(settings.clone(), clock.clone(), rng.clone()).await {
+            Ok(daemon) => break daemon,
+            Err(error) => error,
+        };
+        let Some(leader) = error.leader() else { return Err(error.into()) };
+        tracing::info!("{}", standby::describe(leader));
+        let status = format!("waits: {leader} leads");
+        notify_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        let ended = signals.while_waiting(wait(&settings, leader.to_owned(), &clock), &clock, watchdog).await;
+        match ended {
+            Ok(result) => result?,
+            Err(signal) => {
+                tracing::info!("{signal} received");
+                return Ok(());
+            }
+        }
+        tracing::info!("no daemon leads any more; this one takes over");
+        settings = load()?;
+    };
     tracing::info!(
         "dropreel {} is ready: inbox {}, library {library}, database {database}, admin at http://{}, callbacks at http://{}",
         env!("CARGO_PKG_VERSION"),
@@ -75,8 +97,7 @@ pub async fn serve(
     if !has_callbacks {
         tracing::info!("callbacks.public_url is not set; tasks are only polled");
     }
-    notify_systemd(&[NotifyState::Ready]);
-    let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+    notify_systemd(&[NotifyState::Ready, NotifyState::Status("")]);
     loop {
         match signals.next(&daemon, &clock, watchdog).await {
             ServiceEvent::Stop(signal) => {
@@ -147,21 +168,41 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self, daemon: &Daemon, clock: &Clock, watchdog: Option<Duration>) -> ServiceEvent {
-        let watchdog_due = async {
-            match watchdog {
-                Some(period) => clock.sleep(period).await,
-                None => std::future::pending().await,
+    /// Runs `waiting` to its end, or to a signal that ends the service.
+    async fn while_waiting<T>(
+        &mut self,
+        waiting: impl Future<Output = T>,
+        clock: &Clock,
+        watchdog: Option<Duration>,
+    ) -> Result<T, &'static str> {
+        let mut waiting = std::pin::pin!(waiting);
+        loop {
+            tokio::select! {
+                result = &mut waiting => return Ok(result),
+                _ = self.terminate.recv() => return Err("SIGTERM"),
+                _ = self.interrupt.recv() => return Err("SIGINT"),
+                _ = self.hang_up.recv() => tracing::info!("SIGHUP received; the settings are read again when this daemon takes over"),
+                () = watchdog_due(clock, watchdog) => notify_systemd(&[NotifyState::Watchdog]),
             }
-        };
+        }
+    }
+
+    async fn next(&mut self, daemon: &Daemon, clock: &Clock, watchdog: Option<Duration>) -> ServiceEvent {
         tokio::select! {
             _ = self.terminate.recv() => ServiceEvent::Stop("SIGTERM"),
             _ = self.interrupt.recv() => ServiceEvent::Stop("SIGINT"),
             _ = self.hang_up.recv() => ServiceEvent::Reload,
             why = daemon.database_failure() => ServiceEvent::DatabaseFailed(why),
             why = daemon.listener_failure() => ServiceEvent::ListenerFailed(why),
-            () = watchdog_due => ServiceEvent::WatchdogDue,
+            () = watchdog_due(clock, watchdog) => ServiceEvent::WatchdogDue,
         }
+    }
+}
+
+async fn watchdog_due(clock: &Clock, period: Option<Duration>) {
+    match period {
+        Some(period) => clock.sleep(period).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 pub mod file_system;
 mod flush_names;
 mod folder;
+mod host_name;
 pub mod lock;
 mod numbered;
 mod open_files;
@@ -27,6 +28,7 @@ pub(crate) use crate::fs::folder::{
     create_folder, open_file_below, open_folder, open_folder_no_follow, split_path,
 };
 pub use crate::fs::folder::{create_private_folder, create_private_folders};
+pub use crate::fs::host_name::host_name;
 pub(crate) use crate::fs::numbered::{
     SHORTEST_NAME_LIMIT, max_name_bytes, numbered_as_copy, numbered_within,
 };

@@ -227,6 +227,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// The daemon that uses the database, if that is why.
+    pub fn leader(&self) -> Option<&str> {
+        match self {
+            Self::Database { source: db::Error::InUse { leader }, .. } => Some(leader),
+            _ => None,
+        }
+    }
+
     /// Whether a restart may succeed: a full or failing disk, too many open files, another program's lock.
     pub fn is_transient(&self) -> bool {
         match self {

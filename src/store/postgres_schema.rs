@@ -26,7 +26,7 @@ pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenErr
             return Err(OpenError::Newer { database, found, known: VERSION });
         }
     }
-    connection.claim().map_err(failed)?;
+    connection.begin_term().map_err(failed)?;
     Ok(connection)
 }
 
@@ -62,7 +62,9 @@ pub fn inspect(address: &str, password: Option<&Secret>) -> Result<String, OpenE
         let finding = "job_counts, need_counts or in_dispute differs from a count of the jobs".to_owned();
         return Err(OpenError::Damaged { path: database.to_string().into(), finding });
     }
-    Ok(format!("{engine}, {} jobs", text("SELECT count(*)::text FROM jobs")?))
+    let leader =
+        database.leader().map_err(failed)?.map_or_else(String::new, |leader| format!("; {leader} leads"));
+    Ok(format!("{engine}, {} jobs{leader}", text("SELECT count(*)::text FROM jobs")?))
 }
 
 /// What is in the schema of the database.

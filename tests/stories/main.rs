@@ -28,6 +28,7 @@ mod hook_bodies;
 mod hooks;
 mod intake;
 mod isolation;
+mod leaders;
 mod main_job;
 mod maintenance;
 mod metrics;

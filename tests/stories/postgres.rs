@@ -17,12 +17,12 @@ use crate::support::{Rig, quick};
 /// Longer than the daemon waits for an answer of the server.
 const HALTED: Duration = Duration::from_secs(30);
 
-fn server(words: &[&str]) {
+pub fn server(words: &[&str]) {
     let control = std::env::var("DROPREEL_TEST_POSTGRES").expect("DROPREEL_TEST_POSTGRES: run ci/postgres");
     assert!(Command::new(control).args(words).status().unwrap().success(), "{words:?}");
 }
 
-fn server_address() -> String {
+pub fn server_address() -> String {
     std::env::var("DROPREEL_TEST_DATABASE").expect("DROPREEL_TEST_DATABASE: run ci/postgres")
 }
 
@@ -72,12 +72,6 @@ async fn jobs_survive_kills_of_the_daemon_and_a_restart_of_the_server() {
     let job = rig.until("sakura", &["succeeded"]).await;
     assert!(rig.path("videos").join(job["files"][0]["path"].as_str().unwrap()).is_file(), "{job:#}");
     assert!(!rig.path("dropreel.db").exists(), "nothing is in a file");
-
-    // A second daemon has another folder, but the same database.
-    let mut second = Rig::set_up("").await;
-    second.set("STORAGE__DATABASE", &format!("{}/restarts", server_address()));
-    assert!(second.try_start_daemon().await.is_err());
-    assert!(second.output().contains("uses the database"), "{}", second.output());
 
     rig.drop("killed.json", quick("killed", "run=3s"));
     rig.until("killed", &["queued", "processing"]).await;

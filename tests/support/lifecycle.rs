@@ -25,6 +25,69 @@ impl Rig {
         self.kept_port = Some(kept);
     }
 
+    /// Starts a daemon that waits, because another one leads.
+    pub fn start_waiting(&mut self) {
+        assert!(self.waiting.is_none() && self.daemon.is_none());
+        self.waiting = Some(self.spawn());
+    }
+
+    /// Waits until the waiting daemon leads.
+    pub async fn until_leading(&mut self) {
+        let (mut child, ready) = self.waiting.take().expect("a daemon waits");
+        match tokio::time::timeout(Duration::from_secs(60), ready).await {
+            Ok(Ok((admin, public))) => self.daemon = Some(Running { child, admin, public }),
+            _ => {
+                let _ = child.kill();
+                panic!("the daemon does not lead:\n{}", self.output());
+            }
+        }
+    }
+
+    /// Ends the waiting daemon with SIGTERM. Returns its exit code.
+    pub async fn stop_waiting(&mut self) -> Option<i32> {
+        let (mut child, _) = self.waiting.take().expect("a daemon waits");
+        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap()
+    }
+
+    /// Waits until the daemon ends by itself.
+    pub async fn until_ended(&mut self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.exit_status() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// The address of the public listener, also while the daemon waits.
+    pub fn public_address(&self) -> String {
+        self.settings["DROPREEL_CALLBACKS__PUBLIC_URL"].clone()
+    }
+
+    pub fn library(&self) -> std::path::PathBuf {
+        self.settings["DROPREEL_LIBRARY__DIR"].clone().into()
+    }
+
+    /// Whether the daemon uses the sandbox of this rig.
+    pub fn is_provider(&self) -> bool {
+        self.settings["DROPREEL_PROVIDER__BASE_URL"] == self.sandbox.base_url()
+    }
+
+    /// What a former daemon has logged does not count any more.
+    pub fn forget_output(&self) {
+        self.output.lock().unwrap().clear();
+    }
+
+    /// Gives the admin listener an address that is known while the daemon waits.
+    pub fn keep_admin_port(&mut self) -> String {
+        let kept = KeptPort::find();
+        let address = format!("127.0.0.1:{}", kept.0);
+        self.set("ADMIN__LISTEN", &address);
+        self.kept_admin_port = Some(kept);
+        format!("http://{address}")
+    }
+
     /// Starts a daemon and kills it after `after`, also during its start. An error if it ends before it is ready.
     pub async fn start_and_kill_after(&mut self, after: Duration) -> Result<(), ExitStatus> {
         let (mut child, ready) = self.spawn();

@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::{Clock, Tick};
 use crate::failpoints::{self, FailPoint};
-use crate::fs::FsError;
+use crate::fs::{FsError, host_name};
 use crate::inbox::Inbox;
 use crate::job::event::Event;
 use crate::job::state::StateName;
@@ -53,6 +53,8 @@ pub struct EpochParts {
     pub rng: Rng,
     /// For the file beside the database.
     pub data_dir: PathBuf,
+    /// The database is on a server, so daemons with other data folders lead it in turn.
+    pub is_shared: bool,
     pub inbox: PathBuf,
     /// Whether the folders below the inbox are read.
     pub recursive: bool,
@@ -116,7 +118,11 @@ impl EpochStage {
     /// When the database fails, or the file beside it cannot be written.
     pub async fn open(parts: EpochParts) -> Result<Self, EpochError> {
         let path = parts.data_dir.join("epoch");
-        let (known, local) = (parts.store.last_use().await?, LocalEpoch::read(&path));
+        let (known, mut local) = (parts.store.last_use().await?, LocalEpoch::read(&path));
+        if parts.is_shared {
+            // All of them are one node. A database that was set back is still behind the epoch of a folder, or of the record.
+            local = LocalEpoch { epoch: local.epoch.max(known.epoch), node: known.node };
+        }
         let random = || random_number(&parts.rng);
         let state = State {
             epoch: known.epoch,
@@ -399,12 +405,6 @@ fn random_number(rng: &Rng) -> i64 {
 }
 
 /// The name of the machine.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();
-    if name.is_empty() { "an unnamed machine".to_owned() } else { name }
-}
-
 impl Stage for EpochStage {
     const NAME: &'static str = "epoch";
 

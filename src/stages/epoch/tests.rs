@@ -21,13 +21,17 @@ struct Node {
 
 impl Node {
     async fn start(folder: &Path, name: &str) -> Self {
+        let database = folder.join(name).join("dropreel.db");
+        Self::start_on(folder, name, &database, false).await
+    }
+
+    async fn start_on(folder: &Path, name: &str, database: &Path, is_shared: bool) -> Self {
         let (data_dir, clock) = (folder.join(name), Clock::paused(START));
         let rng = Rng::from_system();
         for below in ["inbox", "accepted"] {
             std::fs::create_dir_all(data_dir.join(below)).unwrap();
         }
-        let database = data_dir.join("dropreel.db");
-        let (store, _) = Store::open(&database, PollingPolicy::DEFAULT, rng.clone(), clock.clone()).unwrap();
+        let (store, _) = Store::open(database, PollingPolicy::DEFAULT, rng.clone(), clock.clone()).unwrap();
         let library = Library::open(&folder.join("videos"), LibraryMode::Private, &data_dir, &rng).unwrap();
         let stage = EpochStage::open(EpochParts {
             store,
@@ -37,6 +41,7 @@ impl Node {
             inbox: data_dir.join("inbox"),
             recursive: true,
             accepted: data_dir.join("accepted"),
+            is_shared,
             data_dir,
         })
         .await
@@ -249,4 +254,28 @@ async fn crash_at_the_first_start_makes_no_copy_of_its_database() {
     let node = Node::start(folder.path(), "first").await;
     assert!(!node.is_superseded().await);
     assert_eq!(node.state(job).await, StateName::Pending);
+}
+
+#[tokio::test]
+async fn daemons_that_share_a_database_lead_it_in_turn_unless_it_was_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir_all(path.join("server")).unwrap();
+    let (server, saved) = (path.join("server"), path.join("saved"));
+    let database = server.join("dropreel.db");
+    let lead = async |name: &str| Node::start_on(path, name, &database, true).await;
+    let job = lead("one").await.accept("a.json").await;
+    for name in ["two", "one", "two"] {
+        let node = lead(name).await;
+        assert!(!node.is_superseded().await, "{name}");
+        assert_eq!(node.state(job).await, StateName::Pending);
+        drop(node);
+        if name == "one" {
+            copy(&server, &saved);
+        }
+    }
+    // Such as a replica that lacks the last commits.
+    std::fs::remove_dir_all(&server).unwrap();
+    copy(&saved, &server);
+    assert_eq!(lead("two").await.state(job).await, StateName::Held, "it may have been submitted since");
 }

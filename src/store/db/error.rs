@@ -46,11 +46,11 @@ pub enum Error {
     #[error("the connection to the database was lost in a commit: {0}")]
     OutcomeUnknown(String),
     /// Another process holds the lock of the database.
-    #[error("{holder} uses the database")]
-    InUse { holder: String },
-    /// Another process has used the database since this one was connected.
-    #[error("another process has used the database while the connection to it was lost")]
-    UsedByAnother,
+    #[error("{leader} uses the database")]
+    InUse { leader: String },
+    /// Another process leads, or has led while the connection was lost.
+    #[error("another process has begun to use the database")]
+    TermOver,
 }
 
 /// What a failure means for those who use the database.

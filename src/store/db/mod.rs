@@ -10,6 +10,7 @@ mod statement;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::secret::Secret;
 
@@ -72,6 +73,17 @@ impl Database {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// The process that uses it, for people, where several machines could.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub fn leader(&self) -> Result<Option<String>> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(server) => server.leader(),
         }
     }
 
@@ -149,11 +161,27 @@ impl Connection {
         }
     }
 
-    /// Writes down that this process uses the database now, where another could do so meanwhile.
-    pub fn claim(&self) -> Result<()> {
+    /// Begins to lead, where another process could.
+    pub fn begin_term(&self) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(session) => session.claim(),
+            Self::Postgres(session) => session.begin_term(),
+        }
+    }
+
+    /// How often to call [`Connection::keep_alive`] while nothing is written.
+    pub fn keep_alive_interval(&self) -> Option<Duration> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(_) => Some(postgres::KEEP_ALIVE_INTERVAL),
+        }
+    }
+
+    /// Keeps the server from taking this process for stopped. Connects again if the connection is lost.
+    pub fn keep_alive(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.keep_alive(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which writes share a commit.
 
 use std::collections::VecDeque;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 /// Most foreground writes in a commit. With more, all callers are answered at once and the web server idles until then;
@@ -31,11 +31,16 @@ impl<W> Batches<W> {
     }
 
     /// Waits for the next batch: all that has arrived, up to the limits. It does not wait for more, because the next batch
-    /// gathers while this one is flushed. `None` once all senders are gone and nothing is left.
-    pub(super) fn next(&mut self, is_background: impl Fn(&W) -> bool) -> Option<Vec<W>> {
+    /// gathers while this one is flushed. Empty if nothing arrives within `longest`; `None` once all senders are gone and
+    /// nothing is left.
+    pub(super) fn next(&mut self, longest: Duration, is_background: impl Fn(&W) -> bool) -> Option<Vec<W>> {
         let mut batch = Vec::new();
         let mut next = if self.background.is_empty() {
-            Some(self.writes.recv().ok()?)
+            match self.writes.recv_timeout(longest) {
+                Ok(write) => Some(write),
+                Err(RecvTimeoutError::Timeout) => return Some(batch),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
         } else {
             self.writes.recv_timeout(QUIET).ok()
         };
@@ -68,7 +73,7 @@ mod tests {
     fn batches() -> (mpsc::Sender<i32>, impl FnMut() -> Option<Vec<i32>>) {
         let (sender, writes) = mpsc::channel();
         let mut batches = Batches::new(writes);
-        (sender, move || batches.next(|write| *write < 0))
+        (sender, move || batches.next(Duration::MAX, |write| *write < 0))
     }
 
     #[test]

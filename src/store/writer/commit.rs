@@ -2,6 +2,7 @@
 //! something, the batch is rolled back and run again with a savepoint for each write: twice the cost, and rare.
 
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -71,8 +72,10 @@ impl WriterLoop {
 
     pub(super) fn run(mut self, work: mpsc::Receiver<Box<dyn PendingWrite>>) {
         let mut batches = Batches::new(work);
-        while let Some(batch) = batches.next(|write| write.kind() == WriteKind::Background) {
-            if !self.commit_and_answer(batch) {
+        let longest = self.connection.keep_alive_interval().unwrap_or(Duration::MAX);
+        while let Some(batch) = batches.next(longest, |write| write.kind() == WriteKind::Background) {
+            let continues = if batch.is_empty() { self.keep_alive() } else { self.commit_and_answer(batch) };
+            if !continues {
                 // After an unknown outcome nothing more may be written; the next start finds out.
                 return;
             }
@@ -84,6 +87,18 @@ impl WriterLoop {
         }
         failpoints::hit(FailPoint::CheckpointBegan);
         self.connection.finish();
+    }
+
+    /// False if another process uses the database. A server that cannot be reached is tried again, and reported by the next
+    /// write.
+    fn keep_alive(&mut self) -> bool {
+        match self.connection.keep_alive() {
+            Err(error @ db::Error::TermOver) => {
+                self.died.send_replace(Some(error.to_string()));
+                false
+            }
+            Ok(()) | Err(_) => true,
+        }
     }
 
     /// Commits a batch and answers every caller in it. False if the outcome is unknown.

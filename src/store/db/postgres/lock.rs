@@ -1,4 +1,6 @@
-//! One process at a time writes: the connection that does holds a lock of the server for as long as it lasts.
+//! One process at a time leads, which is to write: the connection that does holds a lock of the server for as long as it
+//! lasts. Each process that begins to lead has a higher term, which every transaction of it checks: a lock alone may be lost
+//! unnoticed, behind a pool of connections or when a server is replaced by its replica.
 
 use tokio_postgres::Row;
 
@@ -9,16 +11,17 @@ use crate::store::db::{Error, ErrorKind, Result};
 const OLDEST_SERVER: i32 = 150_000;
 const FACTS: &str = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
     current_setting('server_encoding'), current_setting('synchronous_commit')";
-/// The server notices within a minute that this process is gone without having said so. The lock is waited for, as the
-/// connection of a process that was killed a moment ago may still have it.
+/// The server gives the lock to another process within 10 seconds after this one is gone, cut off or stopped. The lock is
+/// waited for, as the connection of a process that was killed a moment ago may still have it.
 const SETTINGS: &str =
-    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-    SET lock_timeout = '5s'";
+    "SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 2;
+    SET tcp_user_timeout = '8s'; SET idle_session_timeout = '7s'; SET idle_in_transaction_session_timeout = '7s';
+    SET lock_timeout = '2s'";
 /// The lock: 'drpl' and the name of the schema, as two databases of ours may lie in one.
 const LOCK: &str = "SELECT pg_advisory_lock(1685221484, hashtext(current_schema()))";
 /// Who holds it.
-const HOLDER: &str =
-    "SELECT coalesce(application_name, ''), coalesce(host(client_addr), 'this machine'), activity.pid
+const LEADER: &str =
+    "SELECT coalesce(application_name, ''), coalesce(host(client_addr), 'the same machine as the server')
     FROM pg_locks JOIN pg_stat_activity AS activity ON activity.pid = pg_locks.pid
     WHERE locktype = 'advisory' AND granted AND classid = 1685221484
       AND objid::bigint = hashtext(current_schema())::bigint & 4294967295
@@ -33,8 +36,8 @@ pub(super) fn connect_alone(server: &PostgresServer) -> Result<Link> {
     if facts.get::<_, &str>(3) != "remote_apply" {
         link.run("SET synchronous_commit = on")?;
     }
-    link.run(SETTINGS)?;
     if server.exclusive {
+        link.run(SETTINGS)?;
         lock(&link)?;
     }
     Ok(link)
@@ -56,28 +59,30 @@ fn lock(link: &Link) -> Result<()> {
     match link.query_one(LOCK) {
         Ok(_) => link.run("RESET lock_timeout"),
         Err(error) if error.kind() == ErrorKind::Busy => {
-            let holder = link.query_opt(HOLDER)?;
-            Err(Error::InUse { holder: holder.as_ref().map_or_else(|| "another process".into(), describe) })
+            Err(Error::InUse { leader: leader(link)?.unwrap_or_else(|| "another process".into()) })
         }
         Err(error) => Err(error),
     }
 }
 
-fn describe(holder: &Row) -> String {
-    let (name, host, process): (&str, &str, i32) = (holder.get(0), holder.get(1), holder.get(2));
-    format!("{name} on {host} (server process {process})")
+/// The process that leads, for people.
+pub(super) fn leader(link: &Link) -> Result<Option<String>> {
+    Ok(link.query_opt(LEADER)?.map(|row| {
+        let (name, host): (&str, &str) = (row.get(0), row.get(1));
+        format!("{name} ({host})")
+    }))
 }
 
-/// Writes a value into the database that no other process has written there.
-pub(super) fn claim(link: &Link) -> Result<i64> {
-    const CLAIM: &str = "INSERT INTO meta (name, value)
-        VALUES ('writer', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-        ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING value";
-    Ok(link.query_one(CLAIM)?.get(0))
+/// Begins a term, which is higher than all before it.
+pub(super) fn begin_term(link: &Link) -> Result<i64> {
+    const BEGIN: &str = "INSERT INTO meta (name, value) VALUES ('term', 1)
+        ON CONFLICT (name) DO UPDATE SET value = meta.value + 1 RETURNING value";
+    Ok(link.query_one(BEGIN)?.get(0))
 }
 
-/// Whether the value is still there.
-pub(super) fn check_claim(link: &Link, claim: i64) -> Result<()> {
-    let found = link.query_one("SELECT max(value) FROM meta WHERE name = 'writer'")?;
-    if found.get::<_, Option<i64>>(0) == Some(claim) { Ok(()) } else { Err(Error::UsedByAnother) }
+/// Whether the term is still the highest. In a transaction no other can begin before its end.
+pub(super) fn check_term(link: &Link, term: i64) -> Result<()> {
+    let found = link.query_opt("SELECT value FROM meta WHERE name = 'term' FOR SHARE")?;
+    let is_highest = found.is_some_and(|row| row.get::<_, i64>(0) == term);
+    if is_highest { Ok(()) } else { Err(Error::TermOver) }
 }

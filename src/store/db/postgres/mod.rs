@@ -19,6 +19,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::{Error, Result};
+use crate::fs::host_name;
 use crate::secret::Secret;
 use link::{Link, no_answer, wait_at_most};
 use tls::Tls;
@@ -38,6 +39,9 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// little of them, as after the first start.
 const PLANNER: &str =
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+
+/// How often the connection that writes shows that its process is not stopped: well within `idle_session_timeout`.
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A database on a server. Clones share what talks to it.
 #[derive(Clone)]
@@ -99,7 +103,7 @@ impl PostgresServer {
         }
         config.keepalives_idle(UNACKNOWLEDGED);
         if config.get_application_name().is_none() {
-            config.application_name("dropreel");
+            config.application_name(format!("dropreel on {}", host_name()));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -113,6 +117,11 @@ impl PostgresServer {
             io: Arc::new(Io(Some(runtime))),
             exclusive: true,
         })
+    }
+
+    /// The process that uses the database, for people.
+    pub(super) fn leader(&self) -> Result<Option<String>> {
+        lock::leader(&self.connect()?)
     }
 
     fn connect(&self) -> Result<Link> {

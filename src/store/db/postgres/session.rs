@@ -25,7 +25,7 @@ pub(in crate::store) struct Session {
     statements: RefCell<HashMap<Box<str>, Vec<Statement>>>,
     transaction: Cell<Transaction>,
     changed_rows: Cell<u64>,
-    claim: Cell<Option<i64>>,
+    term: Cell<Option<i64>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,32 +65,59 @@ impl Session {
             statements: RefCell::default(),
             transaction: Cell::new(Transaction::None),
             changed_rows: Cell::new(0),
-            claim: Cell::new(None),
+            term: Cell::new(None),
         }
     }
 
-    /// Writes into the database that this process uses it now. Once its tables are there.
-    pub fn claim(&self) -> Result<()> {
-        self.claim.set(Some(lock::claim(&self.link)?));
+    /// Begins to lead, once the tables are there.
+    pub fn begin_term(&self) -> Result<()> {
+        if !self.server.exclusive {
+            return Ok(());
+        }
+        self.term.set(Some(lock::begin_term(&self.link)?));
         Ok(())
     }
 
     /// Connects again if the connection is lost.
     ///
     /// # Errors
-    /// Also when another process has used the database meanwhile: what this one remembers of it may be wrong.
+    /// Also when another process has led meanwhile: what this one remembers of the database may be wrong.
     pub fn reconnect(&mut self) -> Result<()> {
         if !self.is_lost() {
             return Ok(());
         }
-        let again = if self.writes { Self::writer(&self.server)? } else { Self::reader(&self.server)? };
-        if let Some(claim) = self.claim.get() {
-            lock::check_claim(&again.link, claim)?;
-        }
+        let again = if self.writes { self.lead_again()? } else { Self::reader(&self.server)? };
         again.changed_rows.set(self.changed_rows.get());
-        again.claim.set(self.claim.get());
+        again.term.set(self.term.get());
         *self = again;
         Ok(())
+    }
+
+    fn lead_again(&self) -> Result<Self> {
+        let again = match Self::writer(&self.server) {
+            // Perhaps the lost connection itself, until the server notices.
+            Err(error @ Error::InUse { .. }) => {
+                if let Some(term) = self.term.get() {
+                    lock::check_term(&self.server.connect()?, term)?;
+                }
+                return Err(error);
+            }
+            again => again?,
+        };
+        if let Some(term) = self.term.get() {
+            lock::check_term(&again.link, term)?;
+        }
+        Ok(again)
+    }
+
+    /// Shows the server that this process is not stopped, and whether it still leads.
+    pub fn keep_alive(&mut self) -> Result<()> {
+        self.reconnect()?;
+        self.check_term()
+    }
+
+    fn check_term(&self) -> Result<()> {
+        self.term.get().map_or(Ok(()), |term| lock::check_term(&self.link, term))
     }
 
     pub fn is_lost(&self) -> bool {
@@ -185,6 +212,9 @@ impl Session {
             self.transaction.set(Transaction::None);
             // It may be committed, and its answer lost.
             return Err(if self.is_lost() { Error::OutcomeUnknown(failed.to_string()) } else { failed });
+        }
+        if control == Control::Begin {
+            self.check_term()?;
         }
         match control {
             Control::Begin | Control::RollbackTo => self.transaction.set(Transaction::Open),

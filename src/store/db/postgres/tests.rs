@@ -44,7 +44,26 @@ fn second_writer_is_refused_with_the_name_of_the_first() {
     };
     let first = Session::writer(&server("pg_catalog")).unwrap();
     let refused = Session::writer(&server("pg_catalog")).unwrap_err();
-    assert!(matches!(&refused, Error::InUse { holder } if holder.starts_with("reels on")), "{refused}");
+    assert!(matches!(&refused, Error::InUse { leader } if leader.starts_with("reels (")), "{refused}");
     drop(first);
     Session::writer(&server("pg_catalog")).unwrap();
+}
+
+#[test]
+fn leader_whose_lock_is_lost_unnoticed_commits_nothing_beside_another() {
+    let Some(address) = address() else { return };
+    let server = PostgresServer::new(&format!("{address}?options=-csearch_path%3Dterms"), None).unwrap();
+    let first = Session::writer(&server).unwrap();
+    first.run_batch("CREATE SCHEMA terms; CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT)").unwrap();
+    first.begin_term().unwrap();
+    let run = |session: &Session, sql: &str| session.run(sql, Vec::new()).map(drop);
+    run(&first, "BEGIN").unwrap();
+    run(&first, "COMMIT").unwrap();
+
+    // As a pool of connections loses it, which gives each transaction another one.
+    first.run_batch("SELECT pg_advisory_unlock_all()").unwrap();
+    let second = Session::writer(&server).unwrap();
+    second.begin_term().unwrap();
+    assert!(matches!(run(&first, "BEGIN"), Err(Error::TermOver)));
+    run(&second, "BEGIN").unwrap();
 }
