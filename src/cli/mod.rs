@@ -23,6 +23,7 @@ mod generate;
 mod label;
 mod list;
 mod list_csv;
+mod migrate;
 mod models;
 mod path;
 mod pause;
@@ -112,6 +113,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Rotate { secret } => rotate::rotate(&context, secret).await,
         Command::Models => models::models(&context).await,
         Command::Report(args) => report::report(&context, &args).await,
+        Command::Migrate { to } => migrate::migrate(&context, &to).await,
         Command::Backup { file } => backup::backup(&context, &file).await,
         Command::Prune(args) => prune::prune(&context, &args).await,
         Command::Check(args) => check::check(&context, &args).await,

@@ -6,6 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::{StatusCode, header};
@@ -15,10 +16,18 @@ use parking_lot::RwLock;
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::problem::ProblemDetails;
 use crate::clock::Clock;
-use crate::server::admin::AdminLimits;
-use crate::server::connection_limits::ConnectionLimits;
-use crate::server::public::PublicLimits;
+use crate::server::connection_limits::{ConnectionLimits, ConnectionTimeouts};
 
+/// No answer takes long.
+const TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
+    head: Duration::from_secs(5),
+    keep_alive: Duration::from_secs(5),
+    linger: Duration::from_secs(2),
+    idle: Duration::from_secs(10),
+    answer: Some(Duration::from_secs(30)),
+};
+/// Most connections of a listener at a time.
+const MAX_CONNECTIONS: usize = 128;
 /// After how many seconds to try again.
 const RETRY_AFTER: &str = "5";
 
@@ -39,8 +48,7 @@ pub fn describe(leader: &str) -> String {
 /// # Errors
 /// If the listener is not usable.
 pub fn serve_public(listener: TcpListener, clock: Clock) -> io::Result<Server> {
-    let limits = PublicLimits::default();
-    let connections = ConnectionLimits::new(clock, limits.timeouts, limits.max_connections);
+    let connections = ConnectionLimits::new(clock, TIMEOUTS, MAX_CONNECTIONS);
     connections.serve(listener, |routes| {
         routes.default_service(web::to(|| async {
             let mut answer = HttpResponse::ServiceUnavailable();
@@ -60,8 +68,7 @@ pub fn serve_admin(
     leader: Leader,
     clock: Clock,
 ) -> io::Result<Server> {
-    let limits = AdminLimits::default();
-    let connections = ConnectionLimits::new(clock, limits.timeouts, limits.max_connections);
+    let connections = ConnectionLimits::new(clock, TIMEOUTS, MAX_CONNECTIONS);
     let state = web::Data::new((leader, DataDir::of(data_dir).to_header()));
     connections.serve(listener, move |routes| {
         routes.app_data(state.clone()).default_service(web::to(answer_admin));

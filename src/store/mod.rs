@@ -28,7 +28,7 @@
 //! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
 //! | numbers | `counts` of jobs; `report`, money and times, from `report_sums` and their `histogram`; `model_stats`, the same by model; `activity`, by model in the last hours; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
-//! | remove old jobs; copy the database | `prune`; `backup` |
+//! | remove old jobs; copy the database; move it to another engine | `prune`; `backup`; `migrate` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
 //! | open and migrate the file, make the tables on a server; is the file still there | `opening`, `schema`, `postgres_schema`; `database_file` |
 //! | connections, statements and rows of both | `db` |
@@ -70,6 +70,7 @@ pub mod library_outputs;
 pub mod lists;
 pub mod meta;
 pub mod metrics;
+pub mod migrate;
 pub mod model_stats;
 pub mod needs;
 pub mod new_jobs;

@@ -32,6 +32,7 @@ mod leaders;
 mod main_job;
 mod maintenance;
 mod metrics;
+mod migrate;
 mod money;
 mod page;
 mod pictures;

@@ -135,6 +135,15 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Move the state to another database, a PostgreSQL server or a file, while no daemon runs
+    #[command(
+        after_help = "Example: sudo -u dropreel dropreel migrate --to postgres://dropreel@db/dropreel\n         sudo -u dropreel dropreel migrate --to /var/lib/dropreel/dropreel.db"
+    )]
+    Migrate {
+        /// An empty database: an address that begins with postgres://, or the path of a new SQLite file
+        #[arg(long, value_name = "ADDRESS|FILE")]
+        to: String,
+    },
     /// Delete old jobs and their job files; never anything in the library
     #[command(after_help = "Example: dropreel prune --older-than 180d --dry-run")]
     Prune(PruneArgs),

@@ -210,6 +210,40 @@ impl Connection {
         }
     }
 
+    /// The query of the columns of a table, `?1`, that are written, in their order.
+    pub fn columns_query(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SELECT name FROM pragma_table_info(?1) ORDER BY cid",
+            Self::Postgres(_) => {
+                "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(?1) AND attnum > 0
+                 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
+            }
+        }
+    }
+
+    /// Reads the rows of a long query, some at a time. Inside a transaction.
+    pub fn read_long(&self, sql: &str, mut each: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => {
+                let mut statement = self.prepare_cached(sql)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    each(&row)?;
+                }
+                Ok(())
+            }
+            Self::Postgres(session) => session.read_long(sql, each),
+        }
+    }
+
+    /// After rows were inserted with their numbers: new ones get higher numbers. SQLite sees to it.
+    pub fn continue_numbers(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.continue_numbers(),
+        }
+    }
+
     /// Before the last connection closes: a SQLite file is then a single file. If this fails, the next start reads its log.
     pub fn finish(&self) {
         if let Self::Sqlite(connection) = self {

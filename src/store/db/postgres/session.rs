@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
@@ -12,7 +13,7 @@ use super::link::Link;
 use super::translate::translate;
 use super::values::Sent;
 use super::{PostgresServer, lock};
-use crate::store::db::{Error, Result};
+use crate::store::db::{Error, Result, Row as AnyRow};
 
 /// Prepared statements that a connection keeps. Each set of columns that changes together has an UPDATE of its own.
 const KEPT_STATEMENTS: usize = 500;
@@ -173,6 +174,36 @@ impl Session {
             self.changed_rows.set(self.changed_rows.get() + affected);
         }
         Ok((rows, affected))
+    }
+
+    /// Reads the rows of a long query, a thousand at a time. Inside a transaction.
+    pub fn read_long(&self, sql: &str, mut each: impl FnMut(&AnyRow<'_>) -> Result<()>) -> Result<()> {
+        // A prepared statement remembers its columns, so each query has a cursor of its own.
+        let cursor = format!("query_{:x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(sql));
+        self.run_batch(&format!("DECLARE {cursor} NO SCROLL CURSOR FOR {sql}"))?;
+        loop {
+            let (rows, _) = self.run(&format!("FETCH 1000 FROM {cursor}"), Vec::new())?;
+            if rows.is_empty() {
+                return self.run_batch(&format!("CLOSE {cursor}"));
+            }
+            rows.iter().try_for_each(|row| each(&AnyRow::Postgres(row)))?;
+        }
+    }
+
+    /// Lets each table number its next row after the highest.
+    pub fn continue_numbers(&self) -> Result<()> {
+        let (tables, _) = self.run(
+            "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+             WHERE attidentity <> '' AND relnamespace = current_schema()::regnamespace",
+            Vec::new(),
+        )?;
+        for table in tables {
+            let table: &str = table.try_get(0).map_err(|error| Error::of_server(&error))?;
+            self.run_batch(&format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'nr'), max(nr)) FROM {table}"
+            ))?;
+        }
+        Ok(())
     }
 
     /// The statement, prepared for the types of these values.

@@ -1,0 +1,265 @@
+//! Moves the whole state from one database to another, a SQLite file or one on a PostgreSQL server: every row of every
+//! table, in one transaction, counted and hashed on both sides before it is committed.
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::store::db::{self, Connection, Database, Row, Value, params_from_iter};
+use crate::store::error::{OpenError, StoreError};
+use crate::store::meta::mark_backup;
+use crate::store::opening::open_writer;
+use crate::store::schema::SCHEMA;
+
+/// Rows of `meta` that belong to a database and not to the state in it.
+const OWN_FACTS: &str = "name <> 'schema_version' AND name <> 'term'";
+
+/// What was moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// How many tables.
+    pub tables: usize,
+    /// How many rows in all of them.
+    pub rows: u64,
+    /// How many jobs are among them.
+    pub jobs: u64,
+}
+
+/// Why nothing was moved.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// One of both cannot be opened, or is in use.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The target is in use.
+    #[error("{0} already holds jobs or job files; an empty database is needed")]
+    NotEmpty(Database),
+    /// A row was lost or changed on the way: a bug, or a failing disk.
+    #[error(
+        "{table} differs after it was copied: {copied} rows, not {rows}, or other ones; nothing was moved"
+    )]
+    Different {
+        /// Which table.
+        table: String,
+        /// How many rows it has.
+        rows: u64,
+        /// How many are in the copy.
+        copied: u64,
+    },
+    /// A statement failed.
+    #[error("{database}: {source}")]
+    Database {
+        /// Which of both.
+        database: Database,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// Moves all that is in `from` to `to`, which holds nothing yet, and marks `from` as a backup made at `now`: a daemon that
+/// is started with it by mistake holds its jobs. Blocks. No daemon may use either.
+///
+/// # Errors
+/// See [`MigrateError`]; `to` is as it was then.
+pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrated, MigrateError> {
+    let source = open_writer(from)?;
+    let target = open_writer(to)?;
+    let of = |database: &Database| {
+        let database = database.clone();
+        move |source: StoreError| MigrateError::Database { database: database.clone(), source }
+    };
+    let begun = count(&target, "jobs").and_then(|jobs| Ok(jobs + count(&target, "batches")?));
+    if begun.map_err(of(to))? > 0 {
+        return Err(MigrateError::NotEmpty(to.clone()));
+    }
+    run(&source, "BEGIN IMMEDIATE").map_err(of(from))?;
+    run(&target, "BEGIN IMMEDIATE").map_err(of(to))?;
+    let mut migrated = Migrated { tables: 0, rows: 0, jobs: 0 };
+    for table in tables() {
+        let columns = columns(&target, table).map_err(of(to))?;
+        target
+            .execute(&format!("DELETE FROM {table} WHERE {}", rows_of(table)), [])
+            .map_err(|error| of(to)(error.into()))?;
+        let mut insert = Insert::new(&target, table, &columns);
+        let mut written = Ok(());
+        let found = read_all(&source, table, &columns, |row| {
+            if written.is_ok() {
+                written = insert.row(row);
+            }
+        });
+        let found = found.map_err(of(from))?;
+        written.map_err(of(to))?;
+        let copied = read_all(&target, table, &columns, |_| {}).map_err(of(to))?;
+        if copied != found {
+            let (table, rows, copied) = (table.to_owned(), found.rows, copied.rows);
+            return Err(MigrateError::Different { table, rows, copied });
+        }
+        migrated.tables += 1;
+        migrated.rows += found.rows;
+        if table == "jobs" {
+            migrated.jobs = found.rows;
+        }
+    }
+    target.continue_numbers().map_err(|error| of(to)(error.into()))?;
+    // First, or a crash between both commits would leave two databases that submit the same jobs.
+    mark_backup(&source, now).map_err(of(from))?;
+    run(&source, "COMMIT").map_err(of(from))?;
+    run(&target, "COMMIT").map_err(of(to))?;
+    source.finish();
+    target.finish();
+    Ok(migrated)
+}
+
+/// All tables, each after those that it refers to.
+fn tables() -> impl Iterator<Item = &'static str> {
+    SCHEMA.lines().filter_map(|line| line.strip_prefix("CREATE TABLE ")?.strip_suffix(" ("))
+}
+
+/// Which rows of a table are moved.
+fn rows_of(table: &str) -> &'static str {
+    if table == "meta" { OWN_FACTS } else { "1 = 1" }
+}
+
+/// The columns that are written; not those that are computed.
+fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(connection.columns_query())?;
+    let names = statement.query_map([table], |row| row.get(0))?;
+    Ok(names.collect::<db::Result<_>>()?)
+}
+
+fn count(connection: &Connection, table: &str) -> Result<i64, StoreError> {
+    Ok(connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+}
+
+fn run(connection: &Connection, statement: &str) -> Result<(), StoreError> {
+    connection.execute(statement, [])?;
+    Ok(())
+}
+
+/// Rows regardless of their order: how many, and the sums of the parts of their hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rows {
+    rows: u64,
+    hashes: [u64; 4],
+}
+
+impl Rows {
+    fn add(&mut self, values: &[Value]) {
+        let mut hash = Sha256::new();
+        for value in values {
+            match value {
+                Value::Null => hash.update([0]),
+                Value::Integer(number) => {
+                    hash.update([1]);
+                    hash.update(number.to_be_bytes());
+                }
+                Value::Real(number) => {
+                    hash.update([2]);
+                    hash.update(number.to_be_bytes());
+                }
+                Value::Text(text) => {
+                    // PostgreSQL has no texts with NUL characters (`store::db`).
+                    let text = text.replace('\0', "\u{fffd}");
+                    hash.update([3]);
+                    hash.update(text.len().to_be_bytes());
+                    hash.update(text);
+                }
+                Value::Blob(bytes) => {
+                    hash.update([4]);
+                    hash.update(bytes.len().to_be_bytes());
+                    hash.update(bytes);
+                }
+            }
+        }
+        self.rows += 1;
+        for (sum, part) in self.hashes.iter_mut().zip(hash.finalize().as_chunks().0) {
+            *sum = sum.wrapping_add(u64::from_be_bytes(*part));
+        }
+    }
+}
+
+fn read_all(
+    connection: &Connection,
+    table: &str,
+    columns: &[String],
+    mut each: impl FnMut(&[Value]),
+) -> Result<Rows, StoreError> {
+    let sql = format!("SELECT {} FROM {table} WHERE {}", columns.join(", "), rows_of(table));
+    let mut found = Rows::default();
+    connection.read_long(&sql, |row: &Row<'_>| {
+        let values = (0..columns.len()).map(|column| row.get(column)).collect::<db::Result<Vec<Value>>>()?;
+        found.add(&values);
+        each(&values);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+struct Insert<'c> {
+    connection: &'c Connection,
+    sql: String,
+}
+
+impl<'c> Insert<'c> {
+    fn new(connection: &'c Connection, table: &str, columns: &[String]) -> Self {
+        let values: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
+        // Without a blank: with it, rows of `jobs` would get other numbers on a server (`store::db`).
+        let sql = format!("INSERT INTO {table}({}) VALUES ({})", columns.join(", "), values.join(", "));
+        Self { connection, sql }
+    }
+
+    fn row(&mut self, values: &[Value]) -> Result<(), StoreError> {
+        self.connection.prepare_cached(&self.sql)?.execute(params_from_iter(values))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::list::JobFilter;
+    use crate::job::JobId;
+    use crate::store::Store;
+    use crate::store::tests::{NOW, Rig, accepted, draft, open, raw, url};
+
+    async fn jobs(store: &Store) -> Vec<(JobId, String)> {
+        let page = store.list(JobFilter::default(), None, 100).await.unwrap();
+        page.jobs.iter().map(|details| (details.job.id(), format!("{details:?}"))).collect()
+    }
+
+    #[tokio::test]
+    async fn state_is_whole_in_another_database_and_the_first_is_a_backup() {
+        let rig = Rig::new();
+        let ids = rig.ingest(vec![draft("one"), draft("two\0")]).await;
+        rig.start_attempt(ids[0], url("https://a.example")).await;
+        rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
+        rig.store.begin_use(7, 3, 9).await.unwrap();
+        let (from, to) = (rig.path(), rig.path().with_file_name("other.db"));
+        let before = jobs(&rig.store).await;
+
+        let migrated = migrate(&from.as_path().into(), &to.as_path().into(), NOW).unwrap();
+        assert_eq!((migrated.jobs, migrated.tables), (2, tables().count()));
+        assert_eq!(rig.store.last_use().await.unwrap().backup_made_at, Some(NOW));
+        let other = open(&to).unwrap();
+        assert_eq!(jobs(&other).await, before);
+        let found = other.last_use().await.unwrap();
+        assert_eq!((found.epoch, found.backup_made_at), (7, None));
+        assert_eq!(super::super::counts::wrong_counts(&raw(&to)).unwrap(), 0);
+        // New rows get numbers of their own.
+        Rig::over(tempfile::tempdir().unwrap(), other.clone()).ingest(vec![draft("three")]).await;
+        assert_eq!(jobs(&other).await.len(), 3);
+
+        let again = migrate(&from.as_path().into(), &to.as_path().into(), NOW);
+        assert!(matches!(again, Err(MigrateError::NotEmpty(_))), "{again:?}");
+        assert_eq!(jobs(&other).await.len(), 3);
+    }
+
+    #[test]
+    fn every_table_of_the_schema_is_moved() {
+        let database = tempfile::tempdir().unwrap();
+        let connection = open_writer(&Database::Sqlite(database.path().join("a.db"))).unwrap();
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        let all: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(tables().count(), usize::try_from(all).unwrap());
+    }
+}

@@ -1,0 +1,49 @@
+//! The state moves from a file to a PostgreSQL server, which `ci/postgres` starts, and back.
+
+use crate::postgres::{server, server_address};
+use crate::support::output::{stderr, stdout};
+use crate::support::{Rig, quick};
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn state_moves_to_the_server_and_back() {
+    server(&["database", "moves"]);
+    let address = format!("{}/moves", server_address());
+    let mut rig = Rig::start("").await;
+    rig.keep_public_port();
+    rig.drop("stored.json", quick("stored", ""));
+    rig.until("stored", &["succeeded"]).await;
+    rig.drop("running.json", quick("running", "run=20s"));
+    rig.until("running", &["queued", "processing"]).await;
+    let refused = rig.run(&["migrate", "--to", &address]).await;
+    assert_eq!(refused.status.code(), Some(1), "the daemon runs");
+    assert_eq!(rig.stop().await, Some(0));
+
+    let moved = rig.run(&["migrate", "--to", &address]).await;
+    assert!(stdout(&moved).starts_with("moved 2 jobs, "), "{}{}", stdout(&moved), stderr(&moved));
+    let again = rig.run(&["migrate", "--to", &address]).await;
+    assert!(stderr(&again).contains("an empty database is needed"), "{}", stderr(&again));
+    rig.set("STORAGE__DATABASE", &address);
+    rig.start_daemon().await;
+    let before = rig.job("stored").await;
+    assert_eq!(before["state"], "succeeded");
+    rig.drop("after.json", quick("after", ""));
+    for name in ["after", "running"] {
+        rig.until(name, &["succeeded"]).await;
+    }
+    assert_eq!(rig.stop().await, Some(0));
+
+    let file = rig.path("back.db");
+    let back = rig.run(&["migrate", "--to", file.to_str().unwrap()]).await;
+    assert!(stdout(&back).starts_with("moved 3 jobs, "), "{}{}", stdout(&back), stderr(&back));
+    std::fs::rename(file, rig.path("dropreel.db")).unwrap();
+    rig.unset_variable("DROPREEL_STORAGE__DATABASE");
+    rig.start_daemon().await;
+    let mut after = rig.job("stored").await;
+    after["files"] = before["files"].clone();
+    assert_eq!(after, before, "nothing was lost on the way");
+    rig.drop("last.json", quick("last", ""));
+    rig.until("last", &["succeeded"]).await;
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 4, "each job is paid once");
+    rig.finish().await;
+}
