@@ -16,7 +16,7 @@ const SCHEMA_VERSION: &str = "schema_version";
 pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::Database { database: Database::Postgres(server.clone()), source };
     let session = Session::writer(server).map_err(failed)?;
-    let connection = Connection::Postgres(session);
+    let connection = Connection::Postgres(Box::new(session));
     match version(&connection).map_err(failed)? {
         Found::Nothing => create(&connection).map_err(failed)?,
         Found::Foreign => return Err(OpenError::Foreign { database: Database::Postgres(server.clone()) }),
@@ -34,7 +34,7 @@ pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenErr
 pub(super) fn open_reader(server: &PostgresServer) -> Result<Connection, OpenError> {
     let session = Session::reader(server);
     session
-        .map(Connection::Postgres)
+        .map(|session| Connection::Postgres(Box::new(session)))
         .map_err(|source| OpenError::Database { database: Database::Postgres(server.clone()), source })
 }
 

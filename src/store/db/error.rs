@@ -51,6 +51,12 @@ pub enum Error {
     /// Another process leads, or has led while the connection was lost.
     #[error("another process has begun to use the database")]
     TermOver,
+    /// The server has lost what was committed on it.
+    #[error(
+        "the database server has lost transactions, as after a restore, or as a replica that took over: after a restart, \
+         jobs that may have been submitted since are held"
+    )]
+    SetBack,
 }
 
 /// What a failure means for those who use the database.

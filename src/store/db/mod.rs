@@ -100,7 +100,7 @@ impl Database {
 #[derive(Debug)]
 pub(super) enum Connection {
     Sqlite(rusqlite::Connection),
-    Postgres(Session),
+    Postgres(Box<Session>),
 }
 
 impl Connection {
@@ -217,6 +217,16 @@ impl Connection {
             Self::Postgres(_) => {
                 "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(?1) AND attnum > 0
                  AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
+            }
+        }
+    }
+
+    /// For a process that does long work between two statements, also inside a transaction.
+    pub fn allow_pauses(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => {
+                session.run_batch("SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = 0")
             }
         }
     }

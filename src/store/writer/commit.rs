@@ -93,7 +93,7 @@ impl WriterLoop {
     /// write.
     fn keep_alive(&mut self) -> bool {
         match self.connection.keep_alive() {
-            Err(error @ db::Error::TermOver) => {
+            Err(error @ (db::Error::TermOver | db::Error::SetBack)) => {
                 self.died.send_replace(Some(error.to_string()));
                 false
             }

@@ -44,12 +44,16 @@ impl Link {
                 Err(Error::of_server(&error))
             }
             None => {
-                self.lost.set(true);
-                // As long as the socket is open, the server keeps the transaction and the lock.
-                self.task.abort();
+                self.abandon();
                 Err(no_answer())
             }
         }
+    }
+
+    /// Closes the connection. As long as its socket is open, the server keeps the transaction and the lock.
+    pub fn abandon(&self) {
+        self.lost.set(true);
+        self.task.abort();
     }
 
     /// Runs statements without parameters, all or none.

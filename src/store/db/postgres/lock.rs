@@ -2,6 +2,8 @@
 //! lasts. Each process that begins to lead has a higher term, which every transaction of it checks: a lock alone may be lost
 //! unnoticed, behind a pool of connections or when a server is replaced by its replica.
 
+use std::cmp::Ordering;
+
 use tokio_postgres::Row;
 
 use super::PostgresServer;
@@ -73,16 +75,51 @@ pub(super) fn leader(link: &Link) -> Result<Option<String>> {
     }))
 }
 
+/// `term` in `meta`: the term, and how many transactions it has. In one row, so that one statement checks and counts.
+const TRANSACTIONS: u32 = 40;
+
 /// Begins a term, which is higher than all before it.
 pub(super) fn begin_term(link: &Link) -> Result<i64> {
-    const BEGIN: &str = "INSERT INTO meta (name, value) VALUES ('term', 1)
-        ON CONFLICT (name) DO UPDATE SET value = meta.value + 1 RETURNING value";
-    Ok(link.query_one(BEGIN)?.get(0))
+    let sql = format!(
+        "INSERT INTO meta (name, value) VALUES ('term', 1::bigint << {TRANSACTIONS})
+         ON CONFLICT (name) DO UPDATE SET value = ((meta.value >> {TRANSACTIONS}) + 1) << {TRANSACTIONS}
+         RETURNING value >> {TRANSACTIONS}"
+    );
+    Ok(link.query_one(&sql)?.get(0))
 }
 
-/// Whether the term is still the highest. In a transaction no other can begin before its end.
-pub(super) fn check_term(link: &Link, term: i64) -> Result<()> {
-    let found = link.query_opt("SELECT value FROM meta WHERE name = 'term' FOR SHARE")?;
-    let is_highest = found.is_some_and(|row| row.get::<_, i64>(0) == term);
-    if is_highest { Ok(()) } else { Err(Error::TermOver) }
+/// Counts a transaction of the term. No other term can begin before its end.
+///
+/// # Errors
+/// [`Error::TermOver`] if another term has begun.
+pub(super) fn count_transaction(link: &Link, term: i64) -> Result<i64> {
+    let sql = format!(
+        "UPDATE meta SET value = value + 1 WHERE name = 'term' AND value >> {TRANSACTIONS} = {term}
+         RETURNING value & ((1::bigint << {TRANSACTIONS}) - 1)"
+    );
+    Ok(link.query_opt(&sql)?.ok_or(Error::TermOver)?.get(0))
+}
+
+/// Checks that no other term has begun.
+///
+/// # Errors
+/// [`Error::TermOver`] if one has. [`Error::SetBack`] if the server knows of fewer than `transactions`: it was restored, or
+/// replaced by a replica that lacks the last ones.
+pub(super) fn check_term(link: &Link, term: i64, transactions: i64) -> Result<()> {
+    let found = link.query_opt("SELECT value FROM meta WHERE name = 'term'")?;
+    let found = found.map_or(0, |row| row.get::<_, i64>(0));
+    match found.cmp(&((term << TRANSACTIONS) + transactions)) {
+        Ordering::Less => Err(Error::SetBack),
+        _ if found >> TRANSACTIONS == term => Ok(()),
+        _ => Err(Error::TermOver),
+    }
+}
+
+/// Marks the database as a copy of an older state, so that the next start holds what may have been submitted since.
+pub(super) fn mark_set_back(link: &Link) -> Result<()> {
+    link.run(
+        "INSERT INTO meta (name, value)
+         VALUES ('backup_made_at', (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::{Error, Result};
 use crate::fs::host_name;
@@ -29,7 +29,7 @@ pub(in crate::store) use translate::translate_schema;
 pub(super) use values::{Received, Sent};
 
 /// How long to wait for a host that does not answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for the answer to a statement. A server that was halted, or waits for its disk, keeps connections open.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long what was sent may stay unacknowledged before the connection counts as lost.
@@ -102,6 +102,8 @@ impl PostgresServer {
             config.tcp_user_timeout(UNACKNOWLEDGED);
         }
         config.keepalives_idle(UNACKNOWLEDGED);
+        // Of several servers the one that leads them, to read, too: a replica may lag behind.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
             config.application_name(format!("dropreel on {}", host_name()));
         }

@@ -27,6 +27,9 @@ pub(in crate::store) struct Session {
     transaction: Cell<Transaction>,
     changed_rows: Cell<u64>,
     term: Cell<Option<i64>>,
+    /// How many transactions of the term are committed, and the number of the one that is open.
+    committed: Cell<i64>,
+    counted: Cell<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,8 @@ impl Session {
             transaction: Cell::new(Transaction::None),
             changed_rows: Cell::new(0),
             term: Cell::new(None),
+            committed: Cell::new(0),
+            counted: Cell::new(0),
         }
     }
 
@@ -90,6 +95,7 @@ impl Session {
         let again = if self.writes { self.lead_again()? } else { Self::reader(&self.server)? };
         again.changed_rows.set(self.changed_rows.get());
         again.term.set(self.term.get());
+        again.committed.set(self.committed.get());
         *self = again;
         Ok(())
     }
@@ -98,15 +104,16 @@ impl Session {
         let again = match Self::writer(&self.server) {
             // Perhaps the lost connection itself, until the server notices.
             Err(error @ Error::InUse { .. }) => {
-                if let Some(term) = self.term.get() {
-                    lock::check_term(&self.server.connect()?, term)?;
-                }
+                self.check_term(&self.server.connect()?)?;
                 return Err(error);
             }
             again => again?,
         };
-        if let Some(term) = self.term.get() {
-            lock::check_term(&again.link, term)?;
+        if let Err(error) = self.check_term(&again.link) {
+            if matches!(error, Error::SetBack) {
+                lock::mark_set_back(&again.link)?;
+            }
+            return Err(error);
         }
         Ok(again)
     }
@@ -114,11 +121,11 @@ impl Session {
     /// Shows the server that this process is not stopped, and whether it still leads.
     pub fn keep_alive(&mut self) -> Result<()> {
         self.reconnect()?;
-        self.check_term()
+        self.check_term(&self.link)
     }
 
-    fn check_term(&self) -> Result<()> {
-        self.term.get().map_or(Ok(()), |term| lock::check_term(&self.link, term))
+    fn check_term(&self, link: &Link) -> Result<()> {
+        self.term.get().map_or(Ok(()), |term| lock::check_term(link, term, self.committed.get()))
     }
 
     pub fn is_lost(&self) -> bool {
@@ -244,8 +251,22 @@ impl Session {
             // It may be committed, and its answer lost.
             return Err(if self.is_lost() { Error::OutcomeUnknown(failed.to_string()) } else { failed });
         }
-        if control == Control::Begin {
-            self.check_term()?;
+        if control == Control::Begin
+            && let Some(term) = self.term.get()
+        {
+            match lock::count_transaction(&self.link, term) {
+                Ok(number) => self.counted.set(number),
+                Err(error) => {
+                    // The server would take nothing but this, and the next transaction could not begin.
+                    if self.run_batch("ROLLBACK").is_err() {
+                        self.link.abandon();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        if control == Control::Commit {
+            self.committed.set(self.counted.get());
         }
         match control {
             Control::Begin | Control::RollbackTo => self.transaction.set(Transaction::Open),

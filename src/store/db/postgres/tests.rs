@@ -67,3 +67,44 @@ fn leader_whose_lock_is_lost_unnoticed_commits_nothing_beside_another() {
     assert!(matches!(run(&first, "BEGIN"), Err(Error::TermOver)));
     run(&second, "BEGIN").unwrap();
 }
+
+#[test]
+fn server_that_has_lost_transactions_is_marked_as_a_copy() {
+    let Some(address) = address() else { return };
+    let server = PostgresServer::new(&format!("{address}?options=-csearch_path%3Dlost"), None).unwrap();
+    let mut leader = Session::writer(&server).unwrap();
+    leader.run_batch("CREATE SCHEMA lost; CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT)").unwrap();
+    leader.begin_term().unwrap();
+    let run = |session: &Session, sql: &str| session.run(sql, Vec::new()).map(drop);
+    for end in ["COMMIT", "ROLLBACK", "COMMIT"] {
+        run(&leader, "BEGIN").unwrap();
+        run(&leader, end).unwrap();
+    }
+    run(&leader, "SELECT pg_terminate_backend(pg_backend_pid())").unwrap_err();
+    leader.reconnect().unwrap();
+    run(&leader, "BEGIN").unwrap();
+    run(&leader, "COMMIT").unwrap();
+
+    run(&leader, "SELECT pg_terminate_backend(pg_backend_pid())").unwrap_err();
+    let replica = server.connect().unwrap();
+    replica.run("UPDATE meta SET value = value - 1 WHERE name = 'term'").unwrap();
+    assert!(matches!(leader.reconnect(), Err(Error::SetBack)));
+    assert!(replica.query_opt("SELECT value FROM meta WHERE name = 'backup_made_at'").unwrap().is_some());
+}
+
+#[test]
+fn writes_continue_after_a_transaction_that_could_not_be_counted() {
+    let Some(address) = address() else { return };
+    let server = PostgresServer::new(&format!("{address}?options=-csearch_path%3Dcounted"), None).unwrap();
+    let leader = Session::writer(&server).unwrap();
+    leader
+        .run_batch("CREATE SCHEMA counted; CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT)")
+        .unwrap();
+    leader.begin_term().unwrap();
+    let run = |sql: &str| leader.run(sql, Vec::new()).map(drop);
+    leader.run_batch("SET default_transaction_read_only = on").unwrap();
+    run("BEGIN").unwrap_err();
+    leader.run_batch("SET default_transaction_read_only = off").unwrap();
+    run("BEGIN").unwrap();
+    run("COMMIT").unwrap();
+}
