@@ -23,6 +23,9 @@ pub enum ServeError {
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// It could not take over from another daemon.
+    #[error("cannot take over: {0}")]
+    TakeOver(#[source] StartError),
     /// The database failed; only a restart shows what was committed.
     #[error("the database failed: {0}; a restart shows what was committed")]
     Database(String),
@@ -40,7 +43,8 @@ impl ServeError {
         match self {
             Self::Start(error) if error.is_transient() => 1,
             Self::Settings(_) | Self::Start(_) => 2,
-            Self::Database(_) | Self::Listener(_) | Self::Signals(_) => 1,
+            // It started before.
+            Self::TakeOver(_) | Self::Database(_) | Self::Listener(_) | Self::Signals(_) => 1,
         }
     }
 }
@@ -67,25 +71,38 @@ pub async fn serve(
     };
     let has_callbacks = settings.callbacks.public_url.is_some();
     let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+    let mut has_waited = false;
     let daemon = loop {
-        let error = match Daemon::start(settings.clone(), clock.clone(), rng.clone()).await {
-            Ok(daemon) => break daemon,
-            Err(error) => error,
+        let starting = Daemon::start(settings.clone(), clock.clone(), rng.clone());
+        // The service manager takes a daemon that has waited for one that runs, and wants to hear of it.
+        let started = match has_waited {
+            true => signals.while_waiting(starting, &clock, watchdog).await,
+            false => Ok(starting.await),
         };
-        let Some(leader) = error.leader() else { return Err(error.into()) };
+        let error = match started {
+            Ok(Ok(daemon)) => break daemon,
+            Ok(Err(error)) => error,
+            Err(signal) => return ended_by(signal),
+        };
+        let Some(leader) = error.leader() else {
+            return Err(if has_waited { ServeError::TakeOver(error) } else { error.into() });
+        };
         tracing::info!("{}", standby::describe(leader));
         let status = format!("waits: {leader} leads");
         notify_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
         let ended = signals.while_waiting(wait(&settings, leader.to_owned(), &clock), &clock, watchdog).await;
         match ended {
             Ok(result) => result?,
-            Err(signal) => {
-                tracing::info!("{signal} received");
-                return Ok(());
-            }
+            Err(signal) => return ended_by(signal),
         }
         tracing::info!("no daemon leads any more; this one takes over");
-        settings = load()?;
+        has_waited = true;
+        match load() {
+            Ok(loaded) => settings = loaded,
+            Err(invalid) => {
+                tracing::error!("the settings cannot be read again, so the earlier ones stay: {invalid}")
+            }
+        }
     };
     tracing::info!(
         "dropreel {} is ready: inbox {}, library {library}, database {database}, admin at http://{}, callbacks at http://{}",
@@ -97,7 +114,10 @@ pub async fn serve(
     if !has_callbacks {
         tracing::info!("callbacks.public_url is not set; tasks are only polled");
     }
-    notify_systemd(&[NotifyState::Ready, NotifyState::Status("")]);
+    notify_systemd(&[NotifyState::Ready]);
+    if has_waited {
+        notify_systemd(&[NotifyState::Status("leads")]);
+    }
     loop {
         match signals.next(&daemon, &clock, watchdog).await {
             ServiceEvent::Stop(signal) => {
@@ -128,6 +148,12 @@ pub async fn serve(
             }
         }
     }
+}
+
+fn ended_by(signal: &str) -> Result<(), ServeError> {
+    tracing::info!("{signal} received");
+    notify_systemd(&[NotifyState::Stopping]);
+    Ok(())
 }
 
 async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, InvalidSettings>) {

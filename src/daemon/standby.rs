@@ -10,6 +10,9 @@ use crate::daemon::error::StartError;
 use crate::daemon::{listen, pipeline};
 use crate::server::standby::{self, Leader};
 use crate::settings::Settings;
+use crate::stages::epoch::note_epoch;
+use crate::store::error::StoreError;
+use crate::store::meta::watch;
 
 /// How often to look whether the other daemon still leads.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,9 +41,15 @@ pub(super) async fn wait(settings: &Settings, leader: String, clock: &Clock) -> 
     let watch = async {
         loop {
             clock.sleep(INTERVAL).await;
-            let database = database.clone();
-            let found = clock.run_blocking(move || database.leader()).await;
-            match found {
+            let (database, data_dir) = (database.clone(), settings.data_dir.clone());
+            let look = move || {
+                let (leader, used) = watch(&database)?;
+                if let Err(error) = note_epoch(&data_dir, &used) {
+                    tracing::warn!("how far the database is cannot be noted: {error}");
+                }
+                Ok::<_, StoreError>(leader)
+            };
+            match clock.run_blocking(look).await {
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(name))) => *leader.write() = name,
                 // The server of the database is away: so is the other daemon, and it may be back first.

@@ -3,8 +3,9 @@
 use crate::clock::Timestamp;
 use crate::job::suspension::SuspensionCause;
 use crate::store::Store;
-use crate::store::db::{Connection, FromSql, OptionalExtension, ToSql};
+use crate::store::db::{Connection, Database, FromSql, OptionalExtension, ToSql};
 use crate::store::error::StoreError;
+use crate::store::opening::open_reader;
 use crate::store::suspensions::lift_in;
 
 const EPOCH: &str = "epoch";
@@ -29,21 +30,31 @@ pub struct LastUse {
     pub backup_made_at: Option<Timestamp>,
 }
 
+/// Who uses a database that is on a server now, for people, and how. Blocks.
+///
+/// # Errors
+/// When the server cannot be reached.
+pub fn watch(database: &Database) -> Result<(Option<String>, LastUse), StoreError> {
+    let connection = open_reader(database).map_err(StoreError::of_reader)?;
+    Ok((database.leader()?, last_use(&connection)?))
+}
+
+fn last_use(connection: &Connection) -> Result<LastUse, StoreError> {
+    Ok(LastUse {
+        epoch: get(connection, EPOCH)?.unwrap_or(0),
+        node: get(connection, NODE)?,
+        database: get(connection, DATABASE)?,
+        backup_made_at: get(connection, BACKUP_MADE_AT)?,
+    })
+}
+
 impl Store {
     /// Who used this database last.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn last_use(&self) -> Result<LastUse, StoreError> {
-        self.read(|connection| {
-            Ok(LastUse {
-                epoch: get(connection, EPOCH)?.unwrap_or(0),
-                node: get(connection, NODE)?,
-                database: get(connection, DATABASE)?,
-                backup_made_at: get(connection, BACKUP_MADE_AT)?,
-            })
-        })
-        .await
+        self.read(last_use).await
     }
 
     /// From this commit on `node` uses the database, which is no backup any more, and superseded by none.

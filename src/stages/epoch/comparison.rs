@@ -7,6 +7,9 @@ use crate::fs::{FsError, write_durably};
 use crate::library::epoch_record::EpochRecord;
 use crate::store::meta::LastUse;
 
+/// In the data folder.
+pub(super) const FILE: &str = "epoch";
+
 /// What is in the file `epoch` in the data folder: which database was used here last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LocalEpoch {
@@ -27,6 +30,18 @@ impl LocalEpoch {
         let node = self.node.map_or_else(String::new, |node| format!(" {node:x}"));
         write_durably(path, format!("{}{node}\n", self.epoch).as_bytes())
     }
+}
+
+/// Notes in a data folder how far a database on a server is, while another daemon leads it: if the server is set back
+/// afterwards, this one will know.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn note_epoch(data_dir: &Path, used: &LastUse) -> Result<(), FsError> {
+    let (path, seen) = (data_dir.join(FILE), LocalEpoch { epoch: used.epoch, node: used.node });
+    let known = LocalEpoch::read(&path);
+    let is_news = known.node != seen.node || known.epoch < seen.epoch;
+    if used.node.is_some() && is_news { seen.write(&path) } else { Ok(()) }
 }
 
 /// What is known of the record outside.
@@ -86,6 +101,20 @@ pub(super) fn compare(known: &LastUse, local: LocalEpoch, outside: &Outside) -> 
         Outside::Unknown(why) => Some(format!("(its record cannot be read: {why})")),
     };
     Standing::Copy { what, other }
+}
+
+/// What a folder knows of a database on a server. The daemons that lead it in turn are one node, so what others of them did
+/// counts as its own, unless nothing but the database says that it is one of them: then it may be an older copy.
+pub(super) fn of_shared(known: &LastUse, local: LocalEpoch, outside: &Outside) -> LocalEpoch {
+    let is_known_here = local.node.is_some() && local.node == known.node;
+    let is_known_outside =
+        matches!(outside, Outside::Record(Some(record)) if Some(record.node) == known.node);
+    match (is_known_here, is_known_outside) {
+        (true, _) => LocalEpoch { epoch: local.epoch.max(known.epoch), node: known.node },
+        (false, true) => LocalEpoch { epoch: known.epoch, node: known.node },
+        // Also where the file is of another database.
+        (false, false) => LocalEpoch::default(),
+    }
 }
 
 /// The epoch of a start, if the record outside is known. At most one ahead of that, also after many starts without a
@@ -164,6 +193,29 @@ mod tests {
                 Standing::Copy { other, .. } => Some(other.is_some()),
             };
             assert_eq!(found, expected, "{name}: {standing:?}");
+        }
+    }
+
+    #[test]
+    fn database_on_a_server_is_current_for_each_folder_that_knows_it() {
+        let (none, unknown) = (Outside::Record(None), Outside::Unknown("away".into()));
+        let cases = [
+            ("led before", file(5, HERE), &outside(5, HERE), true),
+            ("led long ago", file(2, HERE), &outside(5, HERE), true),
+            ("led long ago, no record", file(2, HERE), &none, true),
+            ("bucket away", file(2, HERE), &unknown, true),
+            ("new folder", LocalEpoch::default(), &outside(5, HERE), true),
+            ("folder of another database", file(5000, THERE), &outside(5, HERE), true),
+            ("server set back", file(6, HERE), &outside(5, HERE), false),
+            ("server set back, seen outside", file(5, HERE), &outside(6, HERE), false),
+            ("new folder, no record", LocalEpoch::default(), &none, false),
+            ("new folder, bucket away", LocalEpoch::default(), &unknown, false),
+            ("folder of another database, no record", file(5000, THERE), &none, false),
+        ];
+        for (name, local, outside, is_current) in cases {
+            let known = used(5, HERE);
+            let standing = compare(&known, of_shared(&known, local, outside), outside);
+            assert_eq!(standing == Standing::Current, is_current, "{name}: {standing:?}");
         }
     }
 

@@ -33,7 +33,8 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::meta::LastUse;
 use crate::store::notify::{Notifications, Topic};
-use comparison::{LocalEpoch, Outside, Standing, compare, next_epoch};
+pub use comparison::note_epoch;
+use comparison::{FILE, LocalEpoch, Outside, Standing, compare, next_epoch, of_shared};
 
 /// Between two rises of the epoch. A copy of the whole machine that is younger may be taken for the original; the keys of
 /// its submits are then still valid.
@@ -117,16 +118,12 @@ impl EpochStage {
     /// # Errors
     /// When the database fails, or the file beside it cannot be written.
     pub async fn open(parts: EpochParts) -> Result<Self, EpochError> {
-        let path = parts.data_dir.join("epoch");
-        let (known, mut local) = (parts.store.last_use().await?, LocalEpoch::read(&path));
-        if parts.is_shared {
-            // All of them are one node. A database that was set back is still behind the epoch of a folder, or of the record.
-            local = LocalEpoch { epoch: local.epoch.max(known.epoch), node: known.node };
-        }
+        let path = parts.data_dir.join(FILE);
+        let (known, local) = (parts.store.last_use().await?, LocalEpoch::read(&path));
         let random = || random_number(&parts.rng);
         let state = State {
             epoch: known.epoch,
-            node: local.node.unwrap_or_else(random),
+            node: if parts.is_shared { known.node } else { local.node }.unwrap_or_else(random),
             database: known.database.unwrap_or_else(random),
             phase: Phase::Unknown { known, local },
             next_rise: Tick::default(),
@@ -161,6 +158,7 @@ impl EpochStage {
         outside: Outside,
     ) -> Result<(), EpochError> {
         let is_first = known.epoch == 0 && known.node.is_none();
+        let local = if self.parts.is_shared { of_shared(&known, local, &outside) } else { local };
         match (compare(&known, local, &outside), outside) {
             (Standing::Copy { what, other }, _) if !is_first => {
                 tracing::error!(
@@ -188,7 +186,11 @@ impl EpochStage {
             }
             (_, Outside::Unknown(_)) => {}
             (_, Outside::Record(record)) => {
-                let epoch = next_epoch(known.epoch.max(local.epoch), record.as_ref());
+                let mut epoch = next_epoch(known.epoch.max(local.epoch), record.as_ref());
+                if self.parts.is_shared {
+                    // Not that of the daemon that led before, which may still write it outside.
+                    epoch = epoch.max(known.epoch + 1);
+                }
                 self.lead(state, epoch).await?;
             }
         }
@@ -404,7 +406,6 @@ fn random_number(rng: &Rng) -> i64 {
     rng.below(i64::MAX.unsigned_abs()).cast_signed()
 }
 
-/// The name of the machine.
 impl Stage for EpochStage {
     const NAME: &'static str = "epoch";
 
