@@ -32,8 +32,25 @@ impl Context {
 
 /// Loads the configuration, and checks what the settings alone cannot.
 pub(crate) fn load_settings(config: Option<&Path>, purpose: Purpose) -> Result<Settings, InvalidSettings> {
-    let environment = Environment::of_this_process();
-    let settings = load(config, &environment, purpose)?;
+    load_settings_from(config, &Environment::of_this_process(), purpose)
+}
+
+/// The settings with another value of one of them.
+pub(crate) fn load_settings_with(
+    config: Option<&Path>,
+    purpose: Purpose,
+    (key, value): (&str, &str),
+) -> Result<Settings, InvalidSettings> {
+    let environment = Environment::of_this_process().with(&variable_of(key), value);
+    load_settings_from(config, &environment, purpose)
+}
+
+fn load_settings_from(
+    config: Option<&Path>,
+    environment: &Environment,
+    purpose: Purpose,
+) -> Result<Settings, InvalidSettings> {
+    let settings = load(config, environment, purpose)?;
     let Err(error) = Layout::parse(&settings.library.layout) else { return Ok(settings) };
     let key = "library.layout".to_owned();
     let variable = variable_of(&key);

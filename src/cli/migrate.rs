@@ -1,15 +1,14 @@
 //! `migrate`: moves the state to another database, while no daemon runs.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-use crate::cli::context::Context;
+use crate::cli::context::{Context, load_settings_with};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::terminal::{eprint_line, print_json, print_line};
+use crate::fs::atomic_file::AtomicFile;
 use crate::fs::lock::DataLock;
-use crate::settings::{DatabaseServer, Purpose};
+use crate::settings::{DatabaseServer, Purpose, Settings};
 use crate::store::Database;
 use crate::store::migrate::migrate as migrate_state;
 
@@ -25,40 +24,42 @@ struct MigrateDocument {
 
 /// `migrate`
 pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliError> {
-    let settings = context.settings(Purpose::Client)?;
-    let on_server = |address: &str, server: Option<&DatabaseServer>| {
-        let password = server.and_then(|server| server.password.as_ref());
-        Database::on_server(address, password).map_err(|error| CliError::usage(format!("{address}: {error}")))
-    };
-    let is_server = ["postgres://", "postgresql://"].iter().any(|scheme| to.starts_with(scheme));
-    let target = match is_server {
-        true => on_server(to, settings.database_server.as_ref())?,
-        false => Database::Sqlite(std::path::absolute(to)?),
-    };
+    // With the passwords, which only the daemon needs otherwise.
+    let settings = context.settings(Purpose::Daemon)?;
     let source = match &settings.database_server {
-        Some(server) => on_server(&server.address, Some(server))?,
+        Some(server) => on_server(server)?,
         None => Database::Sqlite(settings.database_file()),
     };
     if let Some(path) = source.path().filter(|path| !path.exists()) {
         return Err(CliError::failed(format!("there is no database at {}", path.display())));
     }
-    if let Some(path) = target.path().filter(|path| path.exists()) {
-        return Err(CliError::failed(format!("{} exists; nothing was moved", path.display())));
-    }
-    let _lock = DataLock::acquire(&settings.data_dir).map_err(|error| {
-        CliError::failed(format!("{error}\nstop the daemon first: systemctl stop dropreel"))
-    })?;
+    let is_server = ["postgres://", "postgresql://"].iter().any(|scheme| to.starts_with(scheme));
+    // A file gets its name when it is whole.
+    let (target, unfinished) = match is_server {
+        true => (server_at(context, to)?, None),
+        false => {
+            let path = std::path::absolute(to)?;
+            let file = AtomicFile::create(&path)
+                .map_err(|error| CliError::failed(format!("{error}; nothing was moved")))?;
+            (Database::Sqlite(file.path().to_owned()), Some((file, path)))
+        }
+    };
+    let _lock = lock(&settings)?;
     let (began, now) = (context.clock.tick(), context.clock.now());
     let (from, into) = (source.clone(), target.clone());
     let migrated = context.clock.run_blocking(move || migrate_state(&from, &into, now)).await;
     let migrated = migrated.map_err(|_| CliError::failed("a bug: the copying thread panicked"))?;
-    let migrated = migrated.map_err(|error| {
-        remove_unfinished(target.path());
-        CliError::failed(error.to_string())
-    })?;
+    let migrated = migrated.map_err(|error| CliError::failed(error.to_string()))?;
+    let place = match unfinished {
+        Some((file, path)) => {
+            file.publish().map_err(|error| CliError::failed(error.to_string()))?;
+            path.display().to_string()
+        }
+        None => target.to_string(),
+    };
     let document = MigrateDocument {
         from: source.to_string(),
-        to: target.to_string(),
+        to: place,
         jobs: migrated.jobs,
         tables: migrated.tables,
         rows: migrated.rows,
@@ -74,7 +75,7 @@ pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliErro
     let setting = match is_server {
         true => "set `storage.database` to it".to_owned(),
         false => format!(
-            "leave `storage.database` out, and have the file be {}",
+            "leave `storage.database` out, and move the file to {}",
             settings.data_dir.join("dropreel.db").display()
         ),
     };
@@ -85,12 +86,22 @@ pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliErro
     Ok(Exit::Done)
 }
 
-/// A file that was made for the copy and holds nothing.
-fn remove_unfinished(path: Option<&Path>) {
-    let Some(path) = path else { return };
-    for ending in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        let _ = std::fs::remove_file(name);
+fn on_server(server: &DatabaseServer) -> Result<Database, CliError> {
+    Database::on_server(&server.address, server.password.as_ref())
+        .map_err(|error| CliError::usage(format!("{}: {error}", server.address)))
+}
+
+/// The database at an address that is checked as `storage.database` is, with the password that would belong to it.
+fn server_at(context: &Context, address: &str) -> Result<Database, CliError> {
+    let setting = ("storage.database", address);
+    let settings = load_settings_with(context.config.as_deref(), Purpose::Daemon, setting)?;
+    match &settings.database_server {
+        Some(server) => on_server(server),
+        None => Err(CliError::usage("--to names no database")),
     }
+}
+
+fn lock(settings: &Settings) -> Result<DataLock, CliError> {
+    DataLock::acquire(&settings.data_dir)
+        .map_err(|error| CliError::failed(format!("{error}\nstop the daemon first: systemctl stop dropreel")))
 }

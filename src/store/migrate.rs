@@ -32,7 +32,7 @@ pub enum MigrateError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The target is in use.
-    #[error("{0} already holds jobs or job files; an empty database is needed")]
+    #[error("{0} already holds something; an empty database is needed")]
     NotEmpty(Database),
     /// A row was lost or changed on the way: a bug, or a failing disk.
     #[error(
@@ -46,8 +46,21 @@ pub enum MigrateError {
         /// How many are in the copy.
         copied: u64,
     },
+    /// It is not known whether the copy is kept.
+    #[error(
+        "the last commit of {to} failed: {source}; it holds everything or nothing, and {from} is marked as a backup and \
+         still holds everything, so that a daemon that is started with it holds its jobs"
+    )]
+    Unfinished {
+        /// Where all is still.
+        from: String,
+        /// Where all may be.
+        to: String,
+        /// Why.
+        source: StoreError,
+    },
     /// A statement failed.
-    #[error("{database}: {source}")]
+    #[error("{database}: {source}; nothing was moved")]
     Database {
         /// Which of both.
         database: Database,
@@ -60,7 +73,7 @@ pub enum MigrateError {
 /// is started with it by mistake holds its jobs. Blocks. No daemon may use either.
 ///
 /// # Errors
-/// See [`MigrateError`]; `to` is as it was then.
+/// See [`MigrateError`].
 pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrated, MigrateError> {
     let source = open_writer(from)?;
     let target = open_writer(to)?;
@@ -68,10 +81,15 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
         let database = database.clone();
         move |source: StoreError| MigrateError::Database { database: database.clone(), source }
     };
-    let begun = count(&target, "jobs").and_then(|jobs| Ok(jobs + count(&target, "batches")?));
-    if begun.map_err(of(to))? > 0 {
-        return Err(MigrateError::NotEmpty(to.clone()));
+    // Also one whose jobs were pruned: used keys and what was spent must not be lost.
+    for table in tables().filter(|table| *table != "meta") {
+        if count(&target, table).map_err(of(to))? > 0 {
+            return Err(MigrateError::NotEmpty(to.clone()));
+        }
     }
+    // One side pauses while the other one works.
+    source.allow_pauses().map_err(|error| of(from)(error.into()))?;
+    target.allow_pauses().map_err(|error| of(to)(error.into()))?;
     run(&source, "BEGIN IMMEDIATE").map_err(of(from))?;
     run(&target, "BEGIN IMMEDIATE").map_err(of(to))?;
     let mut migrated = Migrated { tables: 0, rows: 0, jobs: 0 };
@@ -104,7 +122,10 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
     // First, or a crash between both commits would leave two databases that submit the same jobs.
     mark_backup(&source, now).map_err(of(from))?;
     run(&source, "COMMIT").map_err(of(from))?;
-    run(&target, "COMMIT").map_err(of(to))?;
+    run(&target, "COMMIT").map_err(|source| {
+        let (from, to) = (from.to_string(), to.to_string());
+        MigrateError::Unfinished { from, to, source }
+    })?;
     source.finish();
     target.finish();
     Ok(migrated)

@@ -59,7 +59,7 @@ async fn finish(server: &BucketServer, rig: Rig) {
 async fn video_lands_in_the_bucket_and_plays_by_range() {
     let server = BucketServer::start();
     let rig = rig(&server).await;
-    assert!(rig.output().contains(", library s3://"), "{}", rig.output());
+    rig.until_output(", library s3://").await;
     rig.drop("small.json", quick("樱花 50%", ""));
     rig.drop("large.json", quick("large", "size=20MiB"));
     let small = rig.until("樱花 50%", &["succeeded"]).await;
