@@ -115,8 +115,10 @@ async fn long_file_becomes_visible_at_once_and_due_in_order() {
         ingested.jobs[0],
         "the first goes first"
     );
-    let due = rig.store.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs;
-    assert_eq!(due, ingested.jobs);
+    // Those that are due at the same time are in whatever order the database finds them.
+    let mut due = rig.store.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs;
+    due.sort_unstable();
+    assert!(due == ingested.jobs, "{} are due", due.len());
     assert_eq!(rig.store.changes_since(0, 5000).await.unwrap().len(), jobs);
     assert_eq!(rig.store.metrics().accepted_jobs.get(), jobs as u64);
 }
