@@ -27,8 +27,9 @@ pub(in crate::store) fn server_for(path: &Path) -> Option<PostgresServer> {
 }
 
 #[test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 fn writer_waits_for_the_disk_even_where_the_database_does_not() {
-    let Some(address) = address() else { return };
+    let address = address().expect("DROPREEL_TEST_DATABASE: run ci/postgres");
     let address = format!("{address}?options=-csynchronous_commit%3Doff%20-csearch_path%3Ddurable");
     let session = Session::writer(&PostgresServer::new(&address, None).unwrap()).unwrap();
     let (rows, _) = session.run("SHOW synchronous_commit", Vec::new()).unwrap();
@@ -36,8 +37,9 @@ fn writer_waits_for_the_disk_even_where_the_database_does_not() {
 }
 
 #[test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 fn second_writer_is_refused_with_the_name_of_the_first() {
-    let Some(address) = address() else { return };
+    let address = address().expect("DROPREEL_TEST_DATABASE: run ci/postgres");
     let server = |schema| {
         let named = format!("{address}?application_name=reels&options=-csearch_path%3D{schema}");
         PostgresServer::new(&named, None).unwrap()
@@ -50,8 +52,9 @@ fn second_writer_is_refused_with_the_name_of_the_first() {
 }
 
 #[test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 fn leader_whose_lock_is_lost_unnoticed_commits_nothing_beside_another() {
-    let Some(address) = address() else { return };
+    let address = address().expect("DROPREEL_TEST_DATABASE: run ci/postgres");
     let server = PostgresServer::new(&format!("{address}?options=-csearch_path%3Dterms"), None).unwrap();
     let first = Session::writer(&server).unwrap();
     first.run_batch("CREATE SCHEMA terms; CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT)").unwrap();
@@ -69,8 +72,9 @@ fn leader_whose_lock_is_lost_unnoticed_commits_nothing_beside_another() {
 }
 
 #[test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 fn server_that_has_lost_transactions_is_marked_as_a_copy() {
-    let Some(address) = address() else { return };
+    let address = address().expect("DROPREEL_TEST_DATABASE: run ci/postgres");
     let server = PostgresServer::new(&format!("{address}?options=-csearch_path%3Dlost"), None).unwrap();
     let mut leader = Session::writer(&server).unwrap();
     leader.run_batch("CREATE SCHEMA lost; CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT)").unwrap();
@@ -93,8 +97,9 @@ fn server_that_has_lost_transactions_is_marked_as_a_copy() {
 }
 
 #[test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 fn writes_continue_after_a_transaction_that_could_not_be_counted() {
-    let Some(address) = address() else { return };
+    let address = address().expect("DROPREEL_TEST_DATABASE: run ci/postgres");
     let server = PostgresServer::new(&format!("{address}?options=-csearch_path%3Dcounted"), None).unwrap();
     let leader = Session::writer(&server).unwrap();
     leader
