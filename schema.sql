@@ -17,8 +17,9 @@ CREATE TABLE meta (
                                        -- random number of the data folder it was used in last; 'database': the random number that
                                        -- it has in common with its copies; 'clock_high_water': the latest wall clock seen;
                                        -- 'api_key_fingerprint': 40 bits that recognize the API key; 'backup_made_at': set in
-                                       -- a backup until a daemon starts with it; 'fair_by': a digest of `provider.fair_by`;
-                                       -- 'report_zone': of the zone of `report_sums`
+                                       -- a backup until a daemon starts with it, and 'migrated_at' too where `migrate`
+                                       -- made it one; 'fair_by': a digest of `provider.fair_by`; 'report_zone': of the
+                                       -- zone of `report_sums`
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -6,9 +6,12 @@ use crate::cli::context::{Context, load_settings_with};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::terminal::{eprint_line, print_json, print_line};
+use crate::clock::Timestamp;
 use crate::fs::atomic_file::AtomicFile;
 use crate::fs::lock::DataLock;
-use crate::settings::{DatabaseServer, Purpose, Settings};
+use crate::settings::{
+    DatabaseServer, InvalidSettings, Origin, Purpose, Settings, SettingsProblem, variable_of,
+};
 use crate::store::Database;
 use crate::store::migrate::migrate as migrate_state;
 
@@ -20,7 +23,11 @@ struct MigrateDocument {
     tables: usize,
     rows: u64,
     seconds: f64,
+    backup_made_at: Option<Timestamp>,
 }
+
+/// What `--to` is an address for.
+const SETTING: &str = "storage.database";
 
 /// `migrate`
 pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliError> {
@@ -64,6 +71,7 @@ pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliErro
         tables: migrated.tables,
         rows: migrated.rows,
         seconds: context.clock.tick().since(began).as_secs_f64(),
+        backup_made_at: migrated.backup_made_at,
     };
     if context.json {
         print_json(&document)?;
@@ -79,9 +87,13 @@ pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliErro
             settings.data_dir.join("dropreel.db").display()
         ),
     };
+    let from = printable(&document.from);
+    let mark = match document.backup_made_at {
+        Some(at) => format!("{from} is a backup made at {at}, and so is the new one"),
+        None => format!("{from} is marked as a backup"),
+    };
     eprint_line(&format!(
-        "now {setting}, and start dropreel; {} is marked as a backup: a daemon that is started with it holds its jobs",
-        printable(&document.from)
+        "now {setting}, and start dropreel; {mark}: a daemon that is started with it holds its jobs"
     ));
     Ok(Exit::Done)
 }
@@ -93,12 +105,24 @@ fn on_server(server: &DatabaseServer) -> Result<Database, CliError> {
 
 /// The database at an address that is checked as `storage.database` is, with the password that would belong to it.
 fn server_at(context: &Context, address: &str) -> Result<Database, CliError> {
-    let setting = ("storage.database", address);
-    let settings = load_settings_with(context.config.as_deref(), Purpose::Daemon, setting)?;
+    let settings = load_settings_with(context.config.as_deref(), Purpose::Daemon, (SETTING, address))
+        .map_err(name_option)?;
     match &settings.database_server {
         Some(server) => on_server(server),
         None => Err(CliError::usage("--to names no database")),
     }
+}
+
+/// The settings are read with the address in a variable, which the user has not set.
+fn name_option(invalid: InvalidSettings) -> CliError {
+    let variable = Origin::Variable(variable_of(SETTING));
+    let of_option = invalid.problems.iter().find_map(|problem| match problem {
+        SettingsProblem::BadValue { origin, why, .. } if *origin == variable => {
+            Some(CliError::usage(format!("--to {why}")))
+        }
+        _ => None,
+    });
+    of_option.unwrap_or_else(|| invalid.into())
 }
 
 fn lock(settings: &Settings) -> Result<DataLock, CliError> {

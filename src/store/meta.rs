@@ -12,6 +12,7 @@ const EPOCH: &str = "epoch";
 const NODE: &str = "node";
 const DATABASE: &str = "database";
 const BACKUP_MADE_AT: &str = "backup_made_at";
+const MIGRATED_AT: &str = "migrated_at";
 const API_KEY_FINGERPRINT: &str = "api_key_fingerprint";
 const CLOCK_HIGH_WATER: &str = "clock_high_water";
 
@@ -68,7 +69,7 @@ impl Store {
                 set(connection, EPOCH, epoch)?;
                 set(connection, NODE, node)?;
                 set(connection, DATABASE, database)?;
-                connection.execute("DELETE FROM meta WHERE name = ?1", [BACKUP_MADE_AT])?;
+                unmark(connection)?;
                 lift_in(writing, SuspensionCause::Superseded)?;
                 Ok(())
             })
@@ -136,7 +137,27 @@ pub(super) fn set_clock_high_water(connection: &Connection, now: Timestamp) -> R
 
 /// Marks a database as a backup made at `now`.
 pub(super) fn mark_backup(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    unmark(connection)?;
     set(connection, BACKUP_MADE_AT, now)
+}
+
+/// Marks a database as a backup because its state was moved elsewhere at `now`.
+pub(super) fn mark_migrated(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    mark_backup(connection, now)?;
+    set(connection, MIGRATED_AT, now)
+}
+
+/// When a database was made a backup. One whose state was moved elsewhere counts as none: whoever uses the other one raises
+/// its epoch, which shows that this one is older.
+pub(super) fn copied_at(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let migrated_at: Option<Timestamp> = get(connection, MIGRATED_AT)?;
+    Ok(get(connection, BACKUP_MADE_AT)?.filter(|_| migrated_at.is_none()))
+}
+
+/// Removes the marks of a backup.
+pub(super) fn unmark(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM meta WHERE name = ?1 OR name = ?2", [BACKUP_MADE_AT, MIGRATED_AT])?;
+    Ok(())
 }
 
 pub(super) fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, StoreError> {

@@ -7,12 +7,12 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::store::db::{self, Connection, Database, Row, Value, params_from_iter};
 use crate::store::error::{OpenError, StoreError};
-use crate::store::meta::mark_backup;
+use crate::store::meta::{copied_at, mark_backup, mark_migrated, unmark};
 use crate::store::opening::open_writer;
 use crate::store::schema::SCHEMA;
 
-/// Rows of `meta` that belong to a database and not to the state in it.
-const OWN_FACTS: &str = "name <> 'schema_version' AND name <> 'term'";
+/// Rows of `meta` that do not belong to a database but to the state in it.
+const MOVED_FACTS: &str = "name NOT IN ('schema_version', 'term', 'backup_made_at', 'migrated_at')";
 
 /// What was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Migrated {
     pub rows: u64,
     /// How many jobs are among them.
     pub jobs: u64,
+    /// When the backup was made, if it was moved from one: the copy is one too.
+    pub backup_made_at: Option<Timestamp>,
 }
 
 /// Why nothing was moved.
@@ -70,7 +72,8 @@ pub enum MigrateError {
 }
 
 /// Moves all that is in `from` to `to`, which holds nothing yet, and marks `from` as a backup made at `now`: a daemon that
-/// is started with it by mistake holds its jobs. Blocks. No daemon may use either.
+/// is started with it by mistake holds its jobs. If `from` is a backup, so is `to`: its jobs may have been submitted since.
+/// Blocks. No daemon may use either.
 ///
 /// # Errors
 /// See [`MigrateError`].
@@ -92,7 +95,8 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
     target.allow_pauses().map_err(|error| of(to)(error.into()))?;
     run(&source, "BEGIN IMMEDIATE").map_err(of(from))?;
     run(&target, "BEGIN IMMEDIATE").map_err(of(to))?;
-    let mut migrated = Migrated { tables: 0, rows: 0, jobs: 0 };
+    let backup_made_at = copied_at(&source).map_err(of(from))?;
+    let mut migrated = Migrated { tables: 0, rows: 0, jobs: 0, backup_made_at };
     for table in tables() {
         let columns = columns(&target, table).map_err(of(to))?;
         target
@@ -119,8 +123,12 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
         }
     }
     target.continue_numbers().map_err(|error| of(to)(error.into()))?;
-    // First, or a crash between both commits would leave two databases that submit the same jobs.
-    mark_backup(&source, now).map_err(of(from))?;
+    unmark(&target).map_err(of(to))?;
+    // The source first, or a crash between both commits would leave two databases that submit the same jobs.
+    match backup_made_at {
+        Some(at) => mark_backup(&target, at).map_err(of(to))?,
+        None => mark_migrated(&source, now).map_err(of(from))?,
+    }
     run(&source, "COMMIT").map_err(of(from))?;
     run(&target, "COMMIT").map_err(|source| {
         let (from, to) = (from.to_string(), to.to_string());
@@ -138,7 +146,7 @@ fn tables() -> impl Iterator<Item = &'static str> {
 
 /// Which rows of a table are moved.
 fn rows_of(table: &str) -> &'static str {
-    if table == "meta" { OWN_FACTS } else { "1 = 1" }
+    if table == "meta" { MOVED_FACTS } else { "1 = 1" }
 }
 
 /// The columns that are written; not those that are computed.
@@ -273,6 +281,29 @@ mod tests {
         let again = migrate(&from.as_path().into(), &to.as_path().into(), NOW);
         assert!(matches!(again, Err(MigrateError::NotEmpty(_))), "{again:?}");
         assert_eq!(jobs(&other).await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn moved_state_is_a_backup_only_if_it_came_from_one() {
+        let rig = Rig::new();
+        rig.ingest_one().await;
+        let path = |name: &str| rig.path().with_file_name(name);
+        let marks = "SELECT count(*) FROM meta WHERE name = 'backup_made_at'";
+        let moved = |from: &str, to: &str| {
+            let migrated = migrate(&(&path(from)).into(), &(&path(to)).into(), NOW).unwrap();
+            let is_backup = raw(&path(to)).query_row(marks, [], |row| row.get::<_, i64>(0)).unwrap() > 0;
+            assert_eq!(migrated.backup_made_at.is_some(), is_backup);
+            is_backup
+        };
+        assert!(!moved("dropreel.db", "a.db"));
+        assert!(!moved("dropreel.db", "b.db"), "moved before");
+        assert!(!moved("a.db", "c.db"));
+        mark_backup(&raw(&path("dropreel.db")), NOW).unwrap();
+        assert!(moved("dropreel.db", "d.db"), "a backup");
+        assert!(moved("dropreel.db", "e.db"), "a backup, moved before");
+        assert!(moved("d.db", "f.db"), "made of a backup");
+        rig.store.begin_use(7, 3, 9).await.unwrap();
+        assert!(!moved("dropreel.db", "g.db"), "in use again");
     }
 
     #[test]

@@ -491,6 +491,9 @@ async fn every_command_prints_one_json_document_on_stdout() {
     }
     rig.until_settled(3).await;
     assert_eq!(rig.stop().await, Some(0));
+    let wrong = rig.run(&[last, "--to", "postgres://dropreel:secret@db/dropreel"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("--to must be `postgres://USER@HOST/DATABASE`, without the password"));
     let moved = rig.run(&["--json", last, "--to", rig.beside("moved.db").to_str().unwrap()]).await;
     assert_eq!(stdout_json(&moved)["jobs"], 3, "{}", stderr(&moved));
     rig.finish().await;
