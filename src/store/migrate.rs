@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::job::Labels;
 use crate::store::db::{self, Connection, Database, Row, Value, params_from_iter};
 use crate::store::error::{OpenError, StoreError};
 use crate::store::meta::{copied_at, mark_backup, mark_migrated, unmark};
@@ -97,6 +98,7 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
     run(&target, "BEGIN IMMEDIATE").map_err(of(to))?;
     let backup_made_at = copied_at(&source).map_err(of(from))?;
     let mut migrated = Migrated { tables: 0, rows: 0, jobs: 0, backup_made_at };
+    let is_clean = matches!(to, Database::Sqlite(_));
     for table in tables() {
         let columns = columns(&target, table).map_err(of(to))?;
         target
@@ -105,6 +107,9 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
         let mut insert = Insert::new(&target, table, &columns);
         let mut written = Ok(());
         let found = read_all(&source, table, &columns, |row| {
+            if !is_clean {
+                columns.iter().zip(&mut *row).for_each(|(column, value)| remove_nul(column, value));
+            }
             if written.is_ok() {
                 written = insert.row(row);
             }
@@ -187,8 +192,6 @@ impl Rows {
                     hash.update(number.to_be_bytes());
                 }
                 Value::Text(text) => {
-                    // PostgreSQL has no texts with NUL characters (`store::db`).
-                    let text = text.replace('\0', "\u{fffd}");
                     hash.update([3]);
                     hash.update(text.len().to_be_bytes());
                     hash.update(text);
@@ -211,17 +214,35 @@ fn read_all(
     connection: &Connection,
     table: &str,
     columns: &[String],
-    mut each: impl FnMut(&[Value]),
+    mut each: impl FnMut(&mut [Value]),
 ) -> Result<Rows, StoreError> {
     let sql = format!("SELECT {} FROM {table} WHERE {}", columns.join(", "), rows_of(table));
     let mut found = Rows::default();
     connection.read_long(&sql, |row: &Row<'_>| {
-        let values = (0..columns.len()).map(|column| row.get(column)).collect::<db::Result<Vec<Value>>>()?;
+        let mut values =
+            (0..columns.len()).map(|column| row.get(column)).collect::<db::Result<Vec<Value>>>()?;
+        each(&mut values);
         found.add(&values);
-        each(&values);
         Ok(())
     })?;
     Ok(found)
+}
+
+/// PostgreSQL has no texts with NUL characters (`store::db`), and fails to search labels whose JSON has an escaped one, as
+/// earlier versions accepted them. In their place stands U+FFFD.
+fn remove_nul(column: &str, value: &mut Value) {
+    let replaced = |text: &str| text.replace('\0', "\u{fffd}");
+    let Value::Text(text) = value else { return };
+    if text.contains('\0') {
+        *text = replaced(text);
+    }
+    if column == "labels"
+        && text.contains("\\u0000")
+        && let Ok(labels) = serde_json::from_str::<Labels>(text)
+    {
+        let labels = labels.iter().map(|(key, value)| (replaced(key), replaced(value)));
+        *text = serde_json::json!(labels.collect::<Labels>()).to_string();
+    }
 }
 
 struct Insert<'c> {
@@ -304,6 +325,20 @@ mod tests {
         assert!(moved("d.db", "f.db"), "made of a backup");
         rig.store.begin_use(7, 3, 9).await.unwrap();
         assert!(!moved("dropreel.db", "g.db"), "in use again");
+    }
+
+    #[test]
+    fn nul_characters_of_texts_and_labels_are_replaced() {
+        for (column, text, expected) in [
+            ("prompt", "snow\0fall \\u0000", "snow\u{fffd}fall \\u0000"),
+            ("labels", r#"{"a":"x\u0000y","b\u0000":""}"#, "{\"a\":\"x\u{fffd}y\",\"b\u{fffd}\":\"\"}"),
+            ("labels", r#"{"a":"a\\u0000"}"#, r#"{"a":"a\\u0000"}"#),
+            ("labels", "[0", "[0"),
+        ] {
+            let mut value = Value::Text(text.to_owned());
+            remove_nul(column, &mut value);
+            assert_eq!(value, Value::Text(expected.to_owned()));
+        }
     }
 
     #[test]

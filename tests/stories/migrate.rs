@@ -11,13 +11,27 @@ async fn state_moves_to_the_server_and_back() {
     let address = format!("{}/moves", server_address());
     let mut rig = Rig::start("").await;
     rig.keep_public_port();
-    rig.drop("stored.json", quick("stored", ""));
+    rig.drop(
+        "stored.json",
+        quick("stored", "").replace(r#""name":"#, r#""labels":{"project":"a-b"},"name":"#),
+    );
     rig.until("stored", &["succeeded"]).await;
     rig.drop("running.json", quick("running", "run=20s"));
     rig.until("running", &["queued", "processing"]).await;
     let refused = rig.run(&["migrate", "--to", &address]).await;
     assert_eq!(refused.status.code(), Some(1), "the daemon runs");
     assert_eq!(rig.stop().await, Some(0));
+    // As an earlier version took it, in a file: a label with a NUL character.
+    let database = rusqlite::Connection::open(rig.path("dropreel.db")).unwrap();
+    let columns = [("labels", "value"), ("label_spending", "value"), ("report_sums", "name")];
+    for (table, column) in columns {
+        let new = format!("replace({column}, 'a-b', 'a' || char(0) || 'b')");
+        let sql = format!("UPDATE {table} SET {column} = {new} WHERE {column} <> {new}");
+        assert_eq!(database.execute(&sql, []).unwrap(), 1, "{table}");
+    }
+    let sql = r"UPDATE requests SET labels = replace(labels, 'a-b', 'a\u0000b')";
+    database.execute(sql, []).unwrap();
+    drop(database);
 
     let moved = rig.run(&["migrate", "--to", &address]).await;
     assert!(stdout(&moved).starts_with("moved 2 jobs, "), "{}{}", stdout(&moved), stderr(&moved));
@@ -27,6 +41,9 @@ async fn state_moves_to_the_server_and_back() {
     rig.start_daemon().await;
     let before = rig.job("stored").await;
     assert_eq!(before["state"], "succeeded");
+    assert_eq!(before["labels"]["project"], "a\u{fffd}b");
+    let found = rig.run(&["list", "stored", "--label", "project=a\u{fffd}b"]).await;
+    assert!(stdout(&found).contains("stored"), "{}", stderr(&found));
     rig.drop("after.json", quick("after", ""));
     for name in ["after", "running"] {
         rig.until(name, &["succeeded"]).await;
