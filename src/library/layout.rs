@@ -5,17 +5,23 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::library::safe_name::{safe_name, safe_name_within};
+use crate::library::safe_name::{MAX_BYTES as MAX_NAME_BYTES, safe_name, safe_name_within};
 
 /// Longest component before its number, in bytes; 8 less than a safe name. It applies to the first output too: if only
 /// numbered names were cut, the first output of a long name that ends in `-2` and the second output of another job
 /// would share a path.
 const MAX_STEM_BYTES: usize = 112;
 
+/// The most digits of the number of an output.
+const MAX_NUMBER_DIGITS: usize = usize::MAX.ilog10() as usize + 1;
+
 /// The label whose slashes make folders: where in the inbox the job came from.
 const FOLDER_LABEL: &str = "folder";
 /// The most folders that it makes.
 const MAX_FOLDERS: usize = 8;
+/// The longest path that a layout may make, in bytes. An entry of an index of PostgreSQL holds 2,704, also of a path to which
+/// an id and a number are added.
+const MAX_PATH_BYTES: usize = 2_400;
 
 const PLACEHOLDERS: [&str; 8] = ["date", "name", "id", "model", "n", "ext", "folder", "label.KEY"];
 
@@ -83,6 +89,11 @@ pub enum LayoutError {
         .0.display()
     )]
     LeadsToInbox(PathBuf),
+    /// Long values would make paths that cannot be stored.
+    #[error(
+        "with the longest values its paths have up to {0} bytes, and {MAX_PATH_BYTES} are allowed; use fewer folders"
+    )]
+    TooLong(usize),
     /// The files would have no extension.
     #[error("it must end in `.{{ext}}`")]
     NoExtension,
@@ -98,7 +109,17 @@ impl Layout {
             return Err(LayoutError::NoExtension);
         }
         let components = template.split('/').map(parse_component).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { components })
+        let layout = Self { components };
+        let longest = layout.longest_path();
+        if longest > MAX_PATH_BYTES { Err(LayoutError::TooLong(longest)) } else { Ok(layout) }
+    }
+
+    /// No path is longer, in bytes, whatever the values are.
+    fn longest_path(&self) -> usize {
+        let folders = self.components.iter().flatten().filter(|segment| **segment == Segment::Folder).count();
+        // A folder label adds its own number of components to the one it is in, less one.
+        let components = self.components.len() + folders * (MAX_FOLDERS - 1);
+        components * (MAX_STEM_BYTES + "/".len()) + "-".len() + MAX_NUMBER_DIGITS + MAX_NAME_BYTES
     }
 
     /// The folders at the beginning of every path, as far as no placeholder decides them; `None` without any.
@@ -295,6 +316,8 @@ mod tests {
         assert_eq!(rejected("{name}"), LayoutError::NoExtension);
         assert_eq!(rejected("{name/a.{ext}"), LayoutError::Unclosed);
         assert_eq!(rejected("{label.{ext}"), LayoutError::Unclosed);
+        assert!(matches!(rejected("{folder}/{folder}/{folder}.{ext}"), LayoutError::TooLong(_)));
+        assert!(matches!(rejected(&("a/".repeat(20) + "{name}.{ext}")), LayoutError::TooLong(_)));
     }
 
     #[test]
@@ -305,6 +328,25 @@ mod tests {
         };
         assert_eq!(path(1), format!("{}.mp4", "春".repeat(37)));
         assert_eq!(path(12), format!("{}-12.mp4", "春".repeat(37)));
+    }
+
+    #[test]
+    fn no_path_is_longer_than_its_layout_says() {
+        let long = "n".repeat(200);
+        let label = [long.as_str(); 20].join("/");
+        let labels = [("folder".to_owned(), label)].into();
+        for (template, is_reached) in [
+            ("{name}.{ext}", true),
+            ("{folder}/{name}.{ext}", true),
+            ("{folder}{folder}/{n}.{ext}", false),
+            ("{name}{folder}{n}.{ext}", true),
+        ] {
+            let layout = Layout::parse(template).unwrap();
+            let (number, extension) = (usize::MAX, long.as_str());
+            let path = layout.path(&LayoutValues { number, extension, ..values(&long, &labels) });
+            assert!(path.len() <= layout.longest_path(), "{template}");
+            assert_eq!(path.len() == layout.longest_path(), is_reached, "{template}");
+        }
     }
 
     proptest! {

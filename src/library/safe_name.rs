@@ -1,7 +1,7 @@
 //! File names made from any text.
 
 /// Longest name made from a text, in bytes. Leaves room for numbers and suffixes below the limit of file systems.
-const MAX_BYTES: usize = 120;
+pub(super) const MAX_BYTES: usize = 120;
 
 /// Turns any text into one path component that is safe on every system: no separators, no control or direction
 /// characters, no leading dot or dash, no trailing dot or space, no device name of Windows, at most 120 bytes.
