@@ -40,18 +40,20 @@ impl Library {
             (validator, _) => {
                 // The old validator goes before the bytes it describes are overwritten.
                 let validator_path = self.validator_path(name);
-                match std::fs::remove_file(&validator_path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
-                    _ => {}
-                }
+                remove_if_there(&validator_path)?;
                 validator.map(|validator| ValidatorFile::new(validator_path, validator))
             }
         };
+        if keep == 0 {
+            // Not its content: a stopped daemon on another machine may still have it open. What that one writes goes into
+            // a file without a name then.
+            remove_if_there(&path)?;
+        }
         let file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(keep == 0)
+            .create(keep > 0)
+            .create_new(keep == 0)
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
@@ -106,6 +108,13 @@ impl Library {
 
     pub(super) fn validator_path(&self, name: &str) -> PathBuf {
         self.incoming().join(format!("{name}.validator"))
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), FsError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FsError::new(path, error)),
+        _ => Ok(()),
     }
 }
 

@@ -145,6 +145,19 @@ fn resumed_part_is_hashed_from_its_beginning() {
 }
 
 #[test]
+fn late_bytes_of_another_writer_are_not_in_a_new_part() {
+    let (_folder, library) = library();
+    let mut stopped = library.open_part("one", 0, None).unwrap();
+    stopped.write(b"1234").unwrap();
+    let mut writer = library.open_part("one", 0, None).unwrap();
+    writer.write(b"abcdefgh").unwrap();
+    let part = writer.finish().unwrap();
+    stopped.write(b"56789").unwrap();
+    stopped.finish().unwrap();
+    assert_eq!(std::io::read_to_string(part.open().unwrap()).unwrap(), "abcdefgh");
+}
+
+#[test]
 fn validator_is_written_for_interrupted_and_long_parts_only() {
     let (_folder, library) = library();
     let has_validator = || library.validator_path("one").exists();
