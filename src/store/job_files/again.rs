@@ -15,10 +15,13 @@ use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Ingested}
 use crate::store::job_rows::read_job;
 use crate::store::writer::Writing;
 
-/// Most jobs listed that run a request again.
-const MAX_LISTED: u32 = 100;
-const JOBS_AGAIN: &str =
-    "jobs.batch IN (SELECT nr FROM batches WHERE again_of = ?1) ORDER BY jobs.nr DESC LIMIT ?2";
+/// At most 100. In two steps: PostgreSQL would read the newest jobs of all until it has 100 that are in one of the batches,
+/// and so every job where there are few batches.
+const JOBS_AGAIN: &str = "jobs.nr IN (
+        WITH again AS MATERIALIZED (
+            SELECT nr FROM jobs WHERE batch IN (SELECT nr FROM batches WHERE again_of = ?1))
+        SELECT nr FROM again ORDER BY nr DESC LIMIT 100)
+    ORDER BY jobs.nr DESC";
 /// The names that may be versions: those that go on with a digit.
 const VERSIONS: &str = "SELECT name FROM jobs WHERE name >= ?1 || '-v0' AND name < ?1 || '-v:'";
 
@@ -67,7 +70,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn jobs_again(&self, origin: JobId) -> Result<Vec<JobDetails>, StoreError> {
-        self.read_priced(move |connection| details_where(connection, JOBS_AGAIN, (origin, MAX_LISTED))).await
+        self.read_priced(move |connection| details_where(connection, JOBS_AGAIN, [origin])).await
     }
 }
 
