@@ -23,11 +23,27 @@ const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
     ORDER BY nr DESC LIMIT ?2";
 /// One file.
 const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE nr = ?1";
-/// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
-const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at, next_action IS NOT DISTINCT FROM 'wait',
-        CASE WHEN attempts > 0 AND finished_at IS NULL
-            THEN (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts) END
-    FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
+/// The jobs of a file at the time `?2`. What differs comes first.
+macro_rules! jobs_of_file {
+    ($submitted:literal, $finished:literal, $jobs:literal, $grouped:literal) => {
+        concat!(
+            "SELECT state, model, attempts = 0, next_action IS NOT DISTINCT FROM 'wait',
+                CASE WHEN attempts > 0 AND finished_at IS NULL THEN (SELECT price_class FROM attempts
+                    WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts) END, ",
+            $submitted,
+            "(coalesce(submitted_at, ?2)), ",
+            $finished,
+            "(finished_at), ",
+            $jobs,
+            " FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1 ",
+            $grouped
+        )
+    };
+}
+/// One by one: SQLite would sort them.
+const JOBS: &str = jobs_of_file!("", "", "1", "");
+/// Those that are alike together, where a server would have to send each of them.
+const GROUPS_OF_JOBS: &str = jobs_of_file!("max", "max", "count(*)", "GROUP BY 1, 2, 3, 4, 5");
 /// What the attempts of a file's jobs were charged, and estimated at. What earlier attempts were charged belongs to the
 /// estimate, as it does to the cost.
 const SUMS: &str = "SELECT sum(attempts.charged_quota),
@@ -35,10 +51,11 @@ const SUMS: &str = "SELECT sum(attempts.charged_quota),
                  ELSE coalesce(attempts.charged_quota, attempts.counted_quota) END)
     FROM jobs INDEXED BY jobs_by_batch CROSS JOIN attempts ON attempts.job = jobs.nr
     WHERE jobs.batch = ?1 AND jobs.attempts > 0";
-/// Requests that are not submitted yet.
-const NEW_REQUESTS: &str =
-    "SELECT requests.body FROM jobs INDEXED BY jobs_by_batch JOIN requests ON requests.job = jobs.nr
-    WHERE jobs.batch = ?1 AND jobs.attempts = 0 AND jobs.finished_at IS NULL LIMIT ?2";
+/// Requests that are not submitted yet. In two steps: PostgreSQL would read the requests of all jobs before the first.
+const NEW_REQUESTS: &str = "WITH unsent AS MATERIALIZED (
+        SELECT nr FROM jobs INDEXED BY jobs_by_batch
+        WHERE batch = ?1 AND attempts = 0 AND finished_at IS NULL LIMIT ?2)
+    SELECT requests.body FROM unsent JOIN requests ON requests.job = unsent.nr";
 /// The most of them that are estimated; the others will cost as much on average.
 const MOST_ESTIMATED: u32 = 200;
 /// How long the newest succeeded jobs took.
@@ -171,11 +188,13 @@ struct BatchReader<'a> {
     now: Timestamp,
 }
 
-/// A job that has not ended.
-struct OpenJob {
+/// Jobs that have not ended and are alike.
+struct OpenJobs {
+    count: u32,
     state: StateName,
     model: String,
-    submitted_at: Option<Timestamp>,
+    /// The last of them; now, if it is not.
+    submitted_at: Timestamp,
     is_new: bool,
     /// Of its newest attempt.
     price_class: Option<String>,
@@ -188,21 +207,22 @@ impl<'a> BatchReader<'a> {
 
     fn read(&mut self, file: &Row<'_>) -> Result<BatchView, StoreError> {
         let nr: i64 = file.get(0)?;
-        let mut statement = self.connection.prepare_cached(JOBS)?;
-        let mut rows = statement.query([nr])?;
+        let jobs = if self.connection.is_remote() { GROUPS_OF_JOBS } else { JOBS };
+        let mut statement = self.connection.prepare_cached(jobs)?;
+        let mut rows = statement.query((nr, self.now))?;
         let (mut states, mut last, mut finished) = (BTreeMap::new(), None, true);
         let (mut new, mut open, mut any_waits) = (0, Vec::new(), false);
         while let Some(row) = rows.next()? {
-            let state: StateName = row.get(0)?;
-            *states.entry(state).or_insert(0) += 1;
-            last = last.max(row.get::<_, Option<Timestamp>>(4)?);
+            let (state, count): (StateName, u32) = (row.get(0)?, row.get(7)?);
+            *states.entry(state).or_insert(0) += u64::from(count);
+            last = last.max(row.get::<_, Option<Timestamp>>(6)?);
             finished &= state.is_end();
             if !state.is_end() {
-                any_waits |= row.get::<_, bool>(5)?;
-                let is_new = row.get::<_, u32>(2)? == 0;
-                new += i64::from(is_new);
-                let (model, submitted_at, price_class) = (row.get(1)?, row.get(3)?, row.get(6)?);
-                open.push(OpenJob { state, model, submitted_at, is_new, price_class });
+                any_waits |= row.get::<_, bool>(3)?;
+                let is_new = row.get(2)?;
+                new += if is_new { i64::from(count) } else { 0 };
+                let (model, price_class, submitted_at) = (row.get(1)?, row.get(4)?, row.get(5)?);
+                open.push(OpenJobs { count, state, model, submitted_at, is_new, price_class });
             }
         }
         let sums = |row: &Row<'_>| Ok((row.get::<_, Option<Quota>>(0)?, row.get::<_, Option<Quota>>(1)?));
@@ -256,7 +276,7 @@ impl<'a> BatchReader<'a> {
     /// run now. `None` while none runs, or while nothing is known of one of their models.
     fn expected_end(
         &mut self,
-        open: Vec<OpenJob>,
+        open: Vec<OpenJobs>,
         time_of_new: Option<Duration>,
     ) -> Result<Option<Timestamp>, StoreError> {
         if open.is_empty() {
@@ -267,20 +287,20 @@ impl<'a> BatchReader<'a> {
             None => times_of_models(self.connection)?,
         };
         let (mut running, mut waiting, mut last, mut known) = (0_u32, Duration::ZERO, self.now, true);
-        for job in open.iter().filter(|job| job.state != StateName::Held) {
-            let learned = match time_of_new.filter(|_| job.is_new) {
+        for jobs in open.iter().filter(|jobs| jobs.state != StateName::Held) {
+            let learned = match time_of_new.filter(|_| jobs.is_new) {
                 Some(time) => Some(time),
-                None => self.usual_time(job.price_class.as_deref())?,
+                None => self.usual_time(jobs.price_class.as_deref())?,
             };
-            let Some(time) = learned.or_else(|| times.get(&job.model).copied()) else {
+            let Some(time) = learned.or_else(|| times.get(&jobs.model).copied()) else {
                 known = false;
                 break;
             };
-            if job.state == StateName::Pending {
-                waiting += time;
+            if jobs.state == StateName::Pending {
+                waiting += time * jobs.count;
             } else {
-                running += 1;
-                last = last.max(job.submitted_at.unwrap_or(self.now).plus(time));
+                running += jobs.count;
+                last = last.max(jobs.submitted_at.plus(time));
             }
         }
         self.times = Some(times);

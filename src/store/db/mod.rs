@@ -210,6 +210,11 @@ impl Connection {
         }
     }
 
+    /// Whether each row is sent over a connection, which costs more than to group it there.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// The query of the columns of a table, `?1`, that are written, in their order.
     pub fn columns_query(&self) -> &'static str {
         match self {
