@@ -38,7 +38,8 @@ CREATE TABLE batches (
     moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
     staged      INTEGER NOT NULL,        -- 1: its jobs are still being written, and are not visible; 2: not all are due yet
     again_of    TEXT,                    -- jobs.id of the job whose request was run again; that job may be pruned
-    inputs_sha256 TEXT                 -- of the defaults and the local pictures of its jobs; null: neither
+    inputs_sha256 TEXT,                -- of the defaults and the local pictures of its jobs; null: neither
+    inbox       INTEGER                  -- the number of the inbox, where daemons share a database; null: the only one
 ) STRICT;
 
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually

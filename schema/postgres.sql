@@ -1,6 +1,24 @@
 -- What the schema needs on PostgreSQL beside the tables and indexes, which are those of schema.sql (see
 -- src/store/postgres_schema.rs).
 
+-- Who leads, and how far the database is (src/store/db/postgres/lock.rs). Each transaction that writes changes the row, so
+-- that one at a time is open, whichever process it is of.
+CREATE TABLE leadership (
+    one          integer PRIMARY KEY CHECK (one = 1),
+    term         bigint NOT NULL,   -- rises whenever a process begins to lead
+    leader       bigint NOT NULL,   -- the random number of the process that leads in it
+    of_leader    bigint NOT NULL,   -- how many transactions that one has committed in it
+    transactions bigint NOT NULL,   -- how many all processes have committed
+    former_leader    bigint NOT NULL,   -- the process that led before
+    former_of_leader bigint NOT NULL    -- how many of its transactions were known when this term began
+);
+
+-- Which process downloads and uploads the outputs of a job (src/store/db/postgres/claims.rs).
+CREATE TABLE claims (
+    job     bigint PRIMARY KEY REFERENCES jobs (nr) ON DELETE CASCADE,
+    process bigint NOT NULL    -- the number that a process holds an advisory lock of while it is connected
+);
+
 -- The counts of jobs: what the triggers of schema.sql do.
 CREATE FUNCTION recount_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -82,6 +82,16 @@ impl CallbackSecrets {
             .fold(false, |valid, secret| valid | token_under(secret, job_id).matches(presented))
     }
 
+    /// Recognises the secret that makes tokens ([`Secret::fingerprint`]).
+    pub fn fingerprint(&self) -> i64 {
+        self.current.fingerprint()
+    }
+
+    /// Whether tokens of the secret with this fingerprint are valid.
+    pub fn include(&self, fingerprint: i64) -> bool {
+        std::iter::once(&self.current).chain(&self.earlier).any(|secret| secret.fingerprint() == fingerprint)
+    }
+
     /// The token of a picture's address: HMAC-SHA256 over a text that is no job id, so that no token is valid as the
     /// other kind.
     pub fn picture_token(&self, job_id: &str, name: &str) -> Secret {

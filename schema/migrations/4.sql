@@ -119,7 +119,8 @@ CREATE TABLE batches (
     moved_to    TEXT,
     staged      INTEGER NOT NULL,
     again_of    TEXT,
-    inputs_sha256 TEXT
+    inputs_sha256 TEXT,
+    inbox       INTEGER
 ) STRICT;
 INSERT INTO batches (nr, source, file_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, moved_to, staged)
 SELECT nr, source, file_name, sha256, bytes, jobs, (SELECT count(*) FROM jobs WHERE batch = intakes.nr AND finished_at IS NULL),

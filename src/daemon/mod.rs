@@ -2,10 +2,12 @@
 
 mod database_watch;
 pub mod error;
+mod follower;
+mod inbox_number;
 mod listener_watch;
 pub mod pipeline;
 pub mod service;
-mod standby;
+mod spawn;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -25,10 +27,11 @@ use crate::server::admin::{self, AdminServer, AdoptTasks};
 use crate::server::public::{self, PublicServer};
 use crate::settings::{Settings, load_callback_secrets};
 use crate::stages::adopt::Adopter;
+use crate::store::leadership::Role;
 use database_watch::watch_database;
 use error::{ReloadError, StartError};
 use listener_watch::WatchedListener;
-use pipeline::{Pipeline, Transports, file_limits};
+use pipeline::{Leading, Pipeline, Transports, file_limits};
 
 /// How long a shutdown waits for work that is under way. What is aborted then, the next start resumes.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(12);
@@ -50,11 +53,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens everything and starts all stages and servers. What the previous process left undone is simply due.
+    /// Opens everything and starts the stages and servers of a daemon in this role. What the previous process left undone is
+    /// simply due.
     ///
     /// # Errors
     /// See [`StartError`]; nothing keeps running then.
-    pub async fn start(settings: Settings, clock: Clock, rng: Rng) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, role: Role, clock: Clock, rng: Rng) -> Result<Self, StartError> {
         create_private_folder(&settings.data_dir)?;
         pipeline::check_file_system(&settings)?;
         let lock = match DataLock::acquire(&settings.data_dir) {
@@ -68,7 +72,7 @@ impl Daemon {
         Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
         let inbox_lock = InboxLock::acquire(&settings.inbox.dir)?;
         failpoints::hit(FailPoint::StartLocked);
-        let mut pipeline = Pipeline::open(&settings, Transports::Network, clock.clone(), rng).await?;
+        let mut pipeline = Pipeline::open(&settings, role, Transports::Network, clock.clone(), rng).await?;
         pipeline.inbox_lock = Some(Arc::new(inbox_lock));
         pipeline.check_abilities(&settings)?;
         let public_listener = listen(settings.callbacks.listen, "callbacks.listen")?;
@@ -103,6 +107,10 @@ impl Daemon {
             tasks.spawn(listener_watch::serve(listener, server, clock, stopped, failed.clone()));
         }
         tasks.spawn(watch_database(pipeline.store.clone(), clock.clone(), stopped.clone()));
+        if role == Role::Follower {
+            let (store, data_dir) = (pipeline.store.clone(), settings.data_dir.clone());
+            tasks.spawn(follower::note_epochs(store, data_dir, clock.clone(), stopped.clone()));
+        }
         pipeline.spawn_stages(&settings, public_address.port(), &stopped, &mut tasks);
         failpoints::hit(FailPoint::Ready);
         Ok(Self {
@@ -133,6 +141,16 @@ impl Daemon {
         self.pipeline.store.fatal_error().await
     }
 
+    /// Waits until no daemon leads any more, if this one follows: it may lead, once it is stopped and started again.
+    pub async fn may_lead(&self) {
+        self.pipeline.store.may_lead().await;
+    }
+
+    /// The daemon that leads, for people, if this one follows.
+    pub fn leader(&self) -> Option<String> {
+        self.pipeline.store.leader()
+    }
+
     /// Waits until a listener fails. Returns which and why.
     pub async fn listener_failure(&self) -> String {
         let mut failure = self.listener_failure.clone();
@@ -157,22 +175,35 @@ impl Daemon {
         self.pipeline.store.set_budgets(settings.budget.budgets(&self.clock));
         self.pipeline.store.count_days().await?;
         if let Some(key) = settings.provider.api_key.clone() {
-            let fingerprint = key.fingerprint();
-            self.pipeline.session.client.set_key(key.clone())?;
-            self.pipeline.media.set_key(key);
-            self.pipeline.session.key_replaced(self.clock.now()).await?;
-            self.pipeline.store.set_api_key_fingerprint(fingerprint).await?;
+            self.pipeline.media.set_key(key.clone());
+            if let Some(Leading { session, .. }) = &self.pipeline.leading {
+                let fingerprint = key.fingerprint();
+                session.client.set_key(key)?;
+                session.key_replaced(self.clock.now()).await?;
+                self.pipeline.store.set_api_key_fingerprint(fingerprint).await?;
+            }
         }
         let secrets = load_callback_secrets(settings)?;
+        let secret = secrets.fingerprint();
         *self.pipeline.secrets.write() = secrets;
+        self.pipeline.store.set_callback_secret_fingerprint(secret).await?;
         Ok(())
     }
 
     /// Shuts down in order: starts nothing new, drains what is under way, closes the database. Ends within seconds.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.shut_down(true).await;
+    }
+
+    /// The same, without waiting for answers of the servers: somebody has to lead.
+    pub async fn stop_at_once(self) {
+        self.shut_down(false).await;
+    }
+
+    async fn shut_down(mut self, gracefully: bool) {
         failpoints::hit(FailPoint::ShutdownBegan);
         self.stop.send_replace(true);
-        let servers = self.servers.iter().map(|server| server.stop(true));
+        let servers = self.servers.iter().map(|server| server.stop(gracefully));
         let drained = async {
             futures_util::future::join_all(servers).await;
             while self.tasks.join_next().await.is_some() {}
@@ -182,9 +213,9 @@ impl Daemon {
         }
         self.tasks.shutdown().await;
         failpoints::hit(FailPoint::ShutdownDrained);
-        let Pipeline { store, closing, session, media, epoch, .. } = self.pipeline;
+        let Pipeline { store, closing, leading, media, .. } = self.pipeline;
         // The writer thread ends with the last handle of the store.
-        drop((store, session, media, epoch));
+        drop((store, leading, media));
         // Not for ever: a request that hangs may still hold one.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
         let _ = self.clock.within(CLOSE_TIMEOUT, closed).await;
@@ -205,9 +236,9 @@ fn admin_server(
         file_limits: file_limits(settings),
         rng: pipeline.rng.clone(),
         adopt: adopt_tasks(pipeline),
-        catalogue: pipeline.session.catalogue.clone(),
-        balance: pipeline.session.balance.clone(),
-        wanted_quotes: pipeline.wanted_quotes.clone(),
+        catalogue: pipeline.catalogue.clone(),
+        balance: pipeline.balance.clone(),
+        wanted_quotes: pipeline.leading.as_ref().and_then(|leading| leading.wanted_quotes.clone()),
         library: pipeline.library.clone(),
         pictures: pipeline.pictures.clone(),
         heartbeats: pipeline.heartbeats.clone(),
@@ -217,12 +248,14 @@ fn admin_server(
     }
 }
 
-fn adopt_tasks(pipeline: &Pipeline) -> AdoptTasks {
-    let adopter = Adopter::new(pipeline.store.clone(), pipeline.session.clone());
-    Arc::new(move |tasks, name| {
+/// `None`: this daemon follows.
+fn adopt_tasks(pipeline: &Pipeline) -> Option<AdoptTasks> {
+    let leading = pipeline.leading.as_ref()?;
+    let adopter = Adopter::new(pipeline.store.clone(), leading.session.clone());
+    Some(Arc::new(move |tasks, name| {
         let adopter = adopter.clone();
         Box::pin(async move { adopter.adopt(tasks, name).await })
-    })
+    }))
 }
 
 fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {

@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use url::Url;
-
 use crate::clock::Clock;
 use crate::daemon::error::StartError;
+use crate::daemon::inbox_number::inbox_number;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::abilities::Abilities;
 use crate::fs::file_system::FileSystem;
@@ -19,44 +16,31 @@ use crate::fs::{FsError, create_private_folder};
 use crate::heartbeats::Heartbeats;
 use crate::inbox::Inbox;
 use crate::job::policy::PollingPolicy;
-use crate::job::retry::WATCHED_POLL_INTERVAL;
-use crate::job::scheduling::TaskLimits;
 use crate::jobfile::{self, LocalPictures};
 use crate::library::Library;
 use crate::library::bucket::Bucket;
 use crate::library::layout::Layout;
-use crate::library::quarantine::Quarantine;
 use crate::media::client::MediaClient;
 use crate::media::download::MediaTimeouts;
 use crate::media::guard::Policy;
 use crate::media::transport::{self, PinnedTransport};
 use crate::pictures::PictureFolder;
-use crate::pictures::address::PictureUrls;
+use crate::provider::balance::SharedBalance;
+use crate::provider::catalogue::SharedCatalogue;
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::Gate;
 use crate::provider::transport::{ApiTransport, ClientError};
 use crate::provider::wanted_quotes::WantedQuotes;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
-use crate::settings::{DatabaseServer, Quotes, Settings, Trust, load_callback_secrets};
-use crate::stages::account::AccountStage;
-use crate::stages::balance::BalanceStage;
-use crate::stages::callback::CallbackStage;
-use crate::stages::download::upload::UploadStage;
-use crate::stages::download::worker_pool::WorkerPool;
-use crate::stages::download::{DownloadStage, DownloadTools};
+use crate::settings::{DatabaseServer, Quotes, Settings, load_callback_secrets};
+
 use crate::stages::epoch::{EpochParts, EpochStage};
+use crate::stages::hooks::subscriptions;
 use crate::stages::hooks::webhook::{HookTransport, HttpHooks};
-use crate::stages::hooks::{HookStage, subscriptions};
-use crate::stages::intake::{IntakeFolders, IntakeStage};
-use crate::stages::pictures::{PictureStage, PictureTools};
-use crate::stages::poll::PollStage;
-use crate::stages::provider_session::ProviderSession;
-use crate::stages::quotes::QuoteStage;
-use crate::stages::sidecars::SidecarStage;
-use crate::stages::submit::{CallbackUrls, SubmitStage};
-use crate::stages::{self, Stage};
+use crate::stages::provider_session::{ProviderSession, SessionParts};
 use crate::store::error::OpenError;
+use crate::store::leadership::Role;
 use crate::store::{Database, Store, WriterHandle};
 use crate::watchers::Watchers;
 
@@ -84,8 +68,8 @@ pub struct Pipeline {
     pub store: Store,
     /// Waits until the database is closed.
     pub closing: WriterHandle,
-    /// The session with the provider.
-    pub session: Arc<ProviderSession>,
+    /// What only the daemon that leads has.
+    pub leading: Option<Leading>,
     /// The client of media hosts.
     pub media: Arc<MediaClient>,
     /// The secrets of callback tokens.
@@ -100,17 +84,27 @@ pub struct Pipeline {
     pub watchers: Watchers,
     /// The lock of the inbox, if the daemon holds one.
     pub inbox_lock: Option<Arc<InboxLock>>,
-    /// Requests whose quotes somebody waits for; `None`: prices are not asked for.
-    pub wanted_quotes: Option<WantedQuotes>,
+    /// The models that the account may use.
+    pub catalogue: SharedCatalogue,
+    /// The balance of the account.
+    pub balance: SharedBalance,
     /// Draws seeds for jobs.
     pub rng: Rng,
-    layout: Layout,
-    clock: Clock,
-    hook_transport: Arc<dyn HookTransport>,
-    /// The newest callback stored before this process began.
-    newest_delivery: i64,
+    pub(super) layout: Layout,
+    pub(super) clock: Clock,
+}
+
+/// What asks the provider and acts on its answers: one daemon at a time does.
+pub struct Leading {
+    /// The session with the provider.
+    pub session: Arc<ProviderSession>,
+    /// Requests whose quotes somebody waits for; `None`: prices are not asked for.
+    pub wanted_quotes: Option<WantedQuotes>,
     /// Whether the database is the one used last.
-    pub epoch: Arc<EpochStage>,
+    pub(super) epoch: Arc<EpochStage>,
+    pub(super) hook_transport: Arc<dyn HookTransport>,
+    /// The newest callback stored before this process began.
+    pub(super) newest_delivery: i64,
 }
 
 /// Where the settings say that the state is.
@@ -129,6 +123,7 @@ impl Pipeline {
     /// See [`StartError`].
     pub async fn open(
         settings: &Settings,
+        role: Role,
         transports: Transports,
         clock: Clock,
         rng: Rng,
@@ -147,65 +142,78 @@ impl Pipeline {
         failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) =
-            Store::open(database(settings)?, polling_policy(settings), rng.clone(), clock.clone())?;
+            Store::open_as(role, database(settings)?, polling_policy(settings), rng.clone(), clock.clone())?;
+        if settings.database_server.is_some() {
+            store.set_inbox_number(inbox_number(&settings.data_dir, &rng)?);
+        }
         // Before the first event: hooks are not notified of earlier ones.
         store.set_subscriptions(subscriptions(&settings.hooks));
         store.set_budgets(settings.budget.budgets(&clock));
         store.set_operator_prices(settings.budget.prices.clone());
         store.set_fair_by(settings.provider.fair_by.clone()).await?;
-        store.count_days().await?;
-        let epoch = EpochStage::open(EpochParts {
-            store: store.clone(),
-            library: library.clone(),
-            clock: clock.clone(),
-            rng: rng.clone(),
-            data_dir: settings.data_dir.clone(),
-            is_shared: settings.database_server.is_some(),
-            inbox: settings.inbox.dir.clone(),
-            recursive: settings.inbox.recursive,
-            accepted: settings.accepted_dir(),
-        })
-        .await?;
-
+        let secret = secrets.read().fingerprint();
+        store.set_callback_secret_fingerprint(secret).await?;
         let fingerprint = key.fingerprint();
         let hook_transport: Arc<dyn HookTransport> = match &transports {
             Transports::Network => Arc::new(HttpHooks::default()),
             Transports::Simulated { hooks, .. } => hooks.clone(),
         };
         let (client, media) = clients(settings, transports, key, &clock)?;
-        let gate = Gate::new(settings.provider.submit_per_second, clock.now());
-        let session = ProviderSession::open(
-            store.clone(),
-            gate,
-            client,
-            fingerprint,
-            settings.quarantine_dir(),
-            clock.clone(),
-        )
-        .await?;
-        let wanted_quotes =
-            (settings.provider.quotes == Quotes::Auto).then(|| WantedQuotes::new(clock.clone()));
-        store.set_quoting(wanted_quotes.as_ref().map(|_| session.client.base_url().to_owned()));
-        let newest_delivery = store.newest_delivery().await?;
-        let (media, heartbeats) = (Arc::new(media), Heartbeats::new(clock.clone()));
+        let asks_for_quotes = settings.provider.quotes == Quotes::Auto;
+        store.set_quoting(asks_for_quotes.then(|| client.base_url().to_owned()));
+        let (catalogue, balance) = (SharedCatalogue::new(clock.clone()), SharedBalance::new(clock.clone()));
+        let leading = match role {
+            Role::Follower => None,
+            Role::Leader => {
+                store.count_days().await?;
+                let epoch = EpochStage::open(EpochParts {
+                    store: store.clone(),
+                    library: library.clone(),
+                    clock: clock.clone(),
+                    rng: rng.clone(),
+                    data_dir: settings.data_dir.clone(),
+                    is_shared: settings.database_server.is_some(),
+                    inbox: settings.inbox.dir.clone(),
+                    recursive: settings.inbox.recursive,
+                    accepted: settings.accepted_dir(),
+                })
+                .await?;
+                let session = ProviderSession::open(SessionParts {
+                    store: store.clone(),
+                    gate: Gate::new(settings.provider.submit_per_second, clock.now()),
+                    client,
+                    key_fingerprint: fingerprint,
+                    quarantine: settings.quarantine_dir(),
+                    clock: clock.clone(),
+                    catalogue: catalogue.clone(),
+                    balance: balance.clone(),
+                })
+                .await?;
+                Some(Leading {
+                    session,
+                    wanted_quotes: asks_for_quotes.then(|| WantedQuotes::new(clock.clone())),
+                    epoch: Arc::new(epoch),
+                    hook_transport,
+                    newest_delivery: store.newest_delivery().await?,
+                })
+            }
+        };
         Ok(Self {
             store,
             closing,
-            session,
-            media,
+            leading,
+            media: Arc::new(media),
             secrets,
             library,
             pictures: PictureFolder::new(settings.pictures_dir()),
-            heartbeats,
+            heartbeats: Heartbeats::new(clock.clone()),
             watchers: Watchers::new(clock.clone()),
             inbox_lock: None,
-            wanted_quotes,
+            catalogue,
+            balance,
             rng,
             layout,
             clock,
-            hook_transport,
-            newest_delivery,
-            epoch: Arc::new(epoch),
         })
     }
 
@@ -236,90 +244,6 @@ impl Pipeline {
             }
         }
         Ok(())
-    }
-
-    /// Spawns all stages into `tasks`, to run until `stop` turns true. `public_port` is the port of the public server.
-    pub fn spawn_stages(
-        &self,
-        settings: &Settings,
-        public_port: u16,
-        stop: &watch::Receiver<bool>,
-        tasks: &mut JoinSet<()>,
-    ) {
-        let (store, clock, session) = (&self.store, &self.clock, &self.session);
-        let public_url = public_url(settings, public_port);
-        let urls = CallbackUrls::new(public_url.as_ref(), self.secrets.clone());
-        let served_at = public_url.as_ref().filter(|_| settings.media.serve);
-        let picture_urls = PictureUrls::new(served_at, self.secrets.clone());
-        let tools = DownloadTools {
-            store: store.clone(),
-            clock: clock.clone(),
-            workers: WorkerPool::new(self.media.clone(), clock.clone()),
-            library: self.library.clone(),
-            quarantine: Quarantine {
-                folder: settings.quarantine_dir(),
-                max_bytes: settings.quarantine.max_bytes,
-            },
-            layout: self.layout.clone(),
-            alert_before_expiry: settings.downloads.alert_before_expiry,
-        };
-        let intake = IntakeStage::new(
-            store.clone(),
-            clock.clone(),
-            intake_folders(settings, self.pictures.clone()),
-            inbox_limits(settings),
-            self.rng.clone(),
-        );
-        self.spawn_shared(self.epoch.clone(), stop, tasks);
-        self.spawn(intake.locking(self.inbox_lock.clone()), stop, tasks);
-        let submit =
-            SubmitStage::new(store.clone(), session.clone(), limits(settings), urls, picture_urls.clone());
-        self.spawn(submit, stop, tasks);
-        // Fetched from our own public address, which may be a private one on a machine that is not on the internet.
-        let own = Policy { private_addresses: true, plain_http: true, hosts: Vec::new() };
-        let pictures = PictureStage::new(PictureTools {
-            store: store.clone(),
-            clock: clock.clone(),
-            inbox: settings.inbox.dir.clone(),
-            folder: self.pictures.clone(),
-            urls: picture_urls,
-            transport: Arc::new(PinnedTransport::new(own, clock.clone())),
-        });
-        self.spawn(pictures, stop, tasks);
-        let callbacks = match settings.callbacks.trust {
-            Trust::Verify => CallbackStage::new(store.clone(), clock.clone()),
-            Trust::Payload => {
-                CallbackStage::trusting_after(self.newest_delivery, store.clone(), clock.clone())
-            }
-        };
-        self.spawn(callbacks, stop, tasks);
-        self.spawn(AccountStage::new(store, session.clone()), stop, tasks);
-        self.spawn(BalanceStage::new(session.clone()), stop, tasks);
-        if let Some(wanted) = &self.wanted_quotes {
-            self.spawn(QuoteStage::new(store.clone(), session.clone(), wanted.clone()), stop, tasks);
-        }
-        let watched_interval = WATCHED_POLL_INTERVAL.max(settings.polling.interval);
-        let poll = PollStage::new(store.clone(), session.clone(), self.watchers.clone(), watched_interval);
-        self.spawn(poll, stop, tasks);
-        self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
-        let (concurrency, alert) = (settings.downloads.concurrency, settings.downloads.alert_before_expiry);
-        let upload = UploadStage::new(store.clone(), clock.clone(), self.library.clone(), concurrency, alert);
-        self.spawn(upload, stop, tasks);
-        self.spawn(SidecarStage::new(store.clone(), self.library.clone(), clock.clone()), stop, tasks);
-        if !settings.hooks.is_empty() {
-            let library_dir = self.library.root().to_owned();
-            let (hooks, transport) = (settings.hooks.clone(), self.hook_transport.clone());
-            let hooks = HookStage::new(store.clone(), clock.clone(), hooks, library_dir, transport);
-            self.spawn(hooks, stop, tasks);
-        }
-    }
-
-    fn spawn<S: Stage>(&self, stage: S, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
-        self.spawn_shared(Arc::new(stage), stop, tasks);
-    }
-
-    fn spawn_shared<S: Stage>(&self, stage: Arc<S>, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
-        tasks.spawn(stages::run(stage, self.clock.clone(), self.heartbeats.clone(), stop.clone()));
     }
 }
 
@@ -399,13 +323,6 @@ fn polling_policy(settings: &Settings) -> PollingPolicy {
     }
 }
 
-fn limits(settings: &Settings) -> TaskLimits {
-    TaskLimits {
-        max_running: settings.provider.max_running,
-        max_running_per_model: settings.provider.max_running_per_model.clone(),
-    }
-}
-
 /// What job files are held to.
 pub fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
     jobfile::JobFileLimits {
@@ -422,27 +339,4 @@ pub fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
 pub fn inbox_limits(settings: &Settings) -> jobfile::JobFileLimits {
     let pictures = if settings.media.serve { LocalPictures::BesideJobFile } else { LocalPictures::Off };
     jobfile::JobFileLimits { pictures, ..file_limits(settings) }
-}
-
-fn intake_folders(settings: &Settings, pictures: PictureFolder) -> IntakeFolders {
-    IntakeFolders {
-        inbox: settings.inbox.dir.clone(),
-        accepted: settings.accepted_dir(),
-        rejected: settings.rejected_dir(),
-        recursive: settings.inbox.recursive,
-        settle: settings.inbox.settle,
-        rescan: settings.inbox.rescan,
-        pictures,
-        picture_wait: settings.inbox.picture_wait,
-    }
-}
-
-/// Port 0 in `public_url` stands for the port of the public server: for demonstrations and tests on one machine.
-fn public_url(settings: &Settings, public_port: u16) -> Option<Url> {
-    let mut url = settings.callbacks.public_url.clone();
-    if let Some(url) = url.as_mut().filter(|url| url.port() == Some(0)) {
-        // Cannot fail: settings refuse URLs without a host.
-        let _ = url.set_port(Some(public_port));
-    }
-    url
 }

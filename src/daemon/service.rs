@@ -9,10 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::daemon::Daemon;
 use crate::daemon::error::StartError;
-use crate::daemon::standby::wait;
 use crate::rng::Rng;
-use crate::server::standby;
 use crate::settings::{InvalidSettings, Settings};
+use crate::store::leadership::Role;
 
 /// Why the service ended other than by a signal.
 #[derive(Debug, Error)]
@@ -58,102 +57,142 @@ pub async fn serve(
     clock: Clock,
     rng: Rng,
 ) -> Result<(), ServeError> {
-    let mut signals = Signals::listen()?;
-    let mut settings = load()?;
-    let inbox = settings.inbox.dir.clone();
-    let library = match &settings.bucket {
-        Some(bucket) => bucket.address.clone(),
-        None => settings.library.dir.display().to_string(),
-    };
-    let database = match &settings.database_server {
-        Some(server) => server.address.clone(),
-        None => settings.database_file().display().to_string(),
-    };
-    let has_callbacks = settings.callbacks.public_url.is_some();
     let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
-    let mut has_waited = false;
-    let daemon = loop {
-        let starting = Daemon::start(settings.clone(), clock.clone(), rng.clone());
-        // The service manager takes a daemon that has waited for one that runs, and wants to hear of it.
-        let started = match has_waited {
-            true => signals.while_waiting(starting, &clock, watchdog).await,
-            false => Ok(starting.await),
-        };
-        let error = match started {
-            Ok(Ok(daemon)) => break daemon,
-            Ok(Err(error)) => error,
-            Err(signal) => return ended_by(signal),
-        };
-        let Some(leader) = error.leader() else {
-            return Err(if has_waited { ServeError::TakeOver(error) } else { error.into() });
-        };
-        tracing::info!("{}", standby::describe(leader));
-        let status = format!("waits: {leader} leads");
-        notify_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
-        let ended = signals.while_waiting(wait(&settings, leader.to_owned(), &clock), &clock, watchdog).await;
-        match ended {
-            Ok(result) => result?,
-            Err(signal) => return ended_by(signal),
-        }
-        tracing::info!("no daemon leads any more; this one takes over");
-        has_waited = true;
-        match load() {
-            Ok(loaded) => settings = loaded,
-            Err(invalid) => {
-                tracing::error!("the settings cannot be read again, so the earlier ones stay: {invalid}")
-            }
-        }
-    };
-    tracing::info!(
-        "dropreel {} is ready: inbox {}, library {library}, database {database}, admin at http://{}, callbacks at http://{}",
-        env!("CARGO_PKG_VERSION"),
-        inbox.display(),
-        daemon.admin_address(),
-        daemon.public_address(),
-    );
-    if !has_callbacks {
-        tracing::info!("callbacks.public_url is not set; tasks are only polled");
-    }
-    notify_systemd(&[NotifyState::Ready]);
-    if has_waited {
-        notify_systemd(&[NotifyState::Status("leads")]);
-    }
+    let mut service =
+        Service { signals: Signals::listen()?, settings: load()?, took_part: false, watchdog, clock, rng };
     loop {
-        match signals.next(&daemon, &clock, watchdog).await {
-            ServiceEvent::Stop(signal) => {
-                tracing::info!("{signal} received; shutting down");
+        let Some(daemon) = service.start().await? else { return Ok(()) };
+        if !service.run(daemon, &load).await? {
+            return Ok(());
+        }
+        service.load_again(&load);
+    }
+}
+
+struct Service {
+    signals: Signals,
+    settings: Settings,
+    /// This process has followed before it leads.
+    took_part: bool,
+    watchdog: Option<Duration>,
+    clock: Clock,
+    rng: Rng,
+}
+
+impl Service {
+    /// Starts a daemon that leads, or one that follows where another one leads. `None`: a signal has ended it.
+    async fn start(&mut self) -> Result<Option<Daemon>, ServeError> {
+        let mut started = self.start_as(Role::Leader).await;
+        if matches!(&started, Some(Err(error)) if error.leader().is_some()) {
+            started = self.start_as(Role::Follower).await;
+        }
+        match started {
+            Some(Err(error)) if self.took_part => Err(ServeError::TakeOver(error)),
+            Some(started) => Ok(Some(started?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn start_as(&mut self, role: Role) -> Option<Result<Daemon, StartError>> {
+        let starting = Daemon::start(self.settings.clone(), role, self.clock.clone(), self.rng.clone());
+        if !self.took_part {
+            return Some(starting.await);
+        }
+        // The service manager takes it for one that runs.
+        match self.signals.while_starting(starting, &self.clock, self.watchdog).await {
+            Ok(started) => Some(started),
+            Err(signal) => {
+                tracing::info!("{signal} received");
                 notify_systemd(&[NotifyState::Stopping]);
-                daemon.stop().await;
-                return Ok(());
+                None
             }
-            ServiceEvent::Reload => reload(&daemon, &load).await,
-            ServiceEvent::DatabaseFailed(why) => {
-                tracing::error!("the database failed: {why}");
-                return Err(ServeError::Database(why));
+        }
+    }
+
+    fn load_again(&mut self, load: &impl Fn() -> Result<Settings, InvalidSettings>) {
+        match load() {
+            Ok(loaded) => self.settings = loaded,
+            Err(invalid) => {
+                tracing::error!("the settings cannot be read again, so the earlier ones stay: {invalid}");
             }
-            ServiceEvent::ListenerFailed(why) => {
-                tracing::error!("{why}; shutting down");
-                notify_systemd(&[NotifyState::Stopping]);
-                daemon.stop().await;
-                return Err(ServeError::Listener(why));
-            }
-            ServiceEvent::WatchdogDue => {
-                let stalled = daemon.stalled_stages();
-                if stalled.is_empty() {
-                    notify_systemd(&[NotifyState::Watchdog]);
-                } else {
-                    // Without the notification, systemd kills and restarts the service.
-                    tracing::error!("stalled stages: {}; the watchdog is not notified", stalled.join(", "));
+        }
+    }
+
+    /// Runs a daemon. True: it followed, and another one is to be started in its place, which leads.
+    async fn run(
+        &mut self,
+        daemon: Daemon,
+        load: &impl Fn() -> Result<Settings, InvalidSettings>,
+    ) -> Result<bool, ServeError> {
+        let leader = daemon.leader();
+        self.report_ready(&daemon, leader.as_deref());
+        self.took_part = true;
+        loop {
+            match self.signals.next(&daemon, &self.clock, self.watchdog).await {
+                ServiceEvent::Stop(signal) => {
+                    tracing::info!("{signal} received; shutting down");
+                    notify_systemd(&[NotifyState::Stopping]);
+                    daemon.stop().await;
+                    return Ok(false);
+                }
+                ServiceEvent::Reload => reload(&daemon, load).await,
+                ServiceEvent::MayLead => {
+                    tracing::info!("no daemon leads any more; this one takes over");
+                    daemon.stop_at_once().await;
+                    return Ok(true);
+                }
+                ServiceEvent::DatabaseFailed(why) => {
+                    tracing::error!("the database failed: {why}");
+                    return Err(ServeError::Database(why));
+                }
+                ServiceEvent::ListenerFailed(why) => {
+                    tracing::error!("{why}; shutting down");
+                    notify_systemd(&[NotifyState::Stopping]);
+                    daemon.stop().await;
+                    return Err(ServeError::Listener(why));
+                }
+                ServiceEvent::WatchdogDue => {
+                    let stalled = daemon.stalled_stages();
+                    if stalled.is_empty() {
+                        notify_systemd(&[NotifyState::Watchdog]);
+                    } else {
+                        // Without the notification, systemd kills and restarts the service.
+                        tracing::error!(
+                            "stalled stages: {}; the watchdog is not notified",
+                            stalled.join(", ")
+                        );
+                    }
                 }
             }
         }
     }
-}
 
-fn ended_by(signal: &str) -> Result<(), ServeError> {
-    tracing::info!("{signal} received");
-    notify_systemd(&[NotifyState::Stopping]);
-    Ok(())
+    fn report_ready(&self, daemon: &Daemon, leader: Option<&str>) {
+        let settings = &self.settings;
+        let library = match &settings.bucket {
+            Some(bucket) => bucket.address.clone(),
+            None => settings.library.dir.display().to_string(),
+        };
+        let database = match &settings.database_server {
+            Some(server) => server.address.clone(),
+            None => settings.database_file().display().to_string(),
+        };
+        let follows = leader.map_or("", |_| " and follows the daemon that leads");
+        tracing::info!(
+            "dropreel {} is ready{follows}: inbox {}, library {library}, database {database}, admin at http://{}, callbacks at http://{}",
+            env!("CARGO_PKG_VERSION"),
+            settings.inbox.dir.display(),
+            daemon.admin_address(),
+            daemon.public_address(),
+        );
+        if settings.callbacks.public_url.is_none() {
+            tracing::info!("callbacks.public_url is not set; tasks are only polled");
+        }
+        notify_systemd(&[NotifyState::Ready]);
+        if self.settings.database_server.is_some() {
+            notify_systemd(&[NotifyState::Status(if leader.is_some() { "follows" } else { "leads" })]);
+        }
+    }
 }
 
 async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, InvalidSettings>) {
@@ -174,6 +213,7 @@ async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, InvalidSet
 enum ServiceEvent {
     Stop(&'static str),
     Reload,
+    MayLead,
     DatabaseFailed(String),
     ListenerFailed(String),
     WatchdogDue,
@@ -194,20 +234,20 @@ impl Signals {
         })
     }
 
-    /// Runs `waiting` to its end, or to a signal that ends the service.
-    async fn while_waiting<T>(
+    /// Runs `starting` to its end, or to a signal that ends the service.
+    async fn while_starting<T>(
         &mut self,
-        waiting: impl Future<Output = T>,
+        starting: impl Future<Output = T>,
         clock: &Clock,
         watchdog: Option<Duration>,
     ) -> Result<T, &'static str> {
-        let mut waiting = std::pin::pin!(waiting);
+        let mut starting = std::pin::pin!(starting);
         loop {
             tokio::select! {
-                result = &mut waiting => return Ok(result),
+                result = &mut starting => return Ok(result),
                 _ = self.terminate.recv() => return Err("SIGTERM"),
                 _ = self.interrupt.recv() => return Err("SIGINT"),
-                _ = self.hang_up.recv() => tracing::info!("SIGHUP received; the settings are read again when this daemon takes over"),
+                _ = self.hang_up.recv() => {},
                 () = watchdog_due(clock, watchdog) => notify_systemd(&[NotifyState::Watchdog]),
             }
         }
@@ -218,6 +258,7 @@ impl Signals {
             _ = self.terminate.recv() => ServiceEvent::Stop("SIGTERM"),
             _ = self.interrupt.recv() => ServiceEvent::Stop("SIGINT"),
             _ = self.hang_up.recv() => ServiceEvent::Reload,
+            () = daemon.may_lead() => ServiceEvent::MayLead,
             why = daemon.database_failure() => ServiceEvent::DatabaseFailed(why),
             why = daemon.listener_failure() => ServiceEvent::ListenerFailed(why),
             () = watchdog_due(clock, watchdog) => ServiceEvent::WatchdogDue,

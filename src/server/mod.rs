@@ -9,7 +9,6 @@ mod answer_limit;
 mod body;
 mod connection_limits;
 pub mod public;
-pub mod standby;
 
 #[cfg(test)]
 mod rig;

@@ -4,6 +4,8 @@
 //! For the download stage each query is one read, because a read costs a switch to another thread and back, and hundreds
 //! of files may be downloaded in a second.
 
+use std::borrow::Cow;
+
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKey, host_of_link};
 use crate::job::suspension::Suspension;
@@ -120,7 +122,7 @@ impl Store {
         limit: u32,
     ) -> Result<UploadQueue, StoreError> {
         self.read(move |connection| {
-            let mut due = connection.prepare_cached(UPLOADS)?;
+            let mut due = connection.prepare_cached(&unclaimed(connection, UPLOADS))?;
             let due = due.query_map((now, limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
             let next =
                 connection.prepare_cached(NEXT_UPLOAD)?.query_row([now], |row| row.get(0)).optional()?;
@@ -143,6 +145,41 @@ impl Store {
             Ok(JobToDownload { request: request_in(connection, id)?, details, plans })
         })
         .await
+    }
+
+    /// Claims the downloads and uploads of a job for this process, where several share a database. False if another one that
+    /// is still there has them.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
+    pub async fn claim_downloads(&self, job: JobId) -> Result<bool, StoreError> {
+        if !self.has_others() {
+            return Ok(true);
+        }
+        self.writer
+            .write(move |writing| Ok(writing.connection.claim(number_of(writing.connection, job)?)?))
+            .await
+    }
+
+    /// Lets another process try, unless a file of the job waits here to be uploaded.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn release_downloads(&self, job: JobId) -> Result<(), StoreError> {
+        if !self.has_others() {
+            return Ok(());
+        }
+        self.writer
+            .write(move |writing| {
+                writing.connection.execute(
+                    "DELETE FROM claims WHERE job = (SELECT nr FROM jobs WHERE id = ?1)
+                     AND NOT EXISTS (SELECT 1 FROM outputs
+                                     WHERE outputs.job = claims.job AND state = 'waiting' AND spooled = 1)",
+                    [job],
+                )?;
+                Ok(())
+            })
+            .await
     }
 
     /// Plans the path of an output. Returns false if another output has this path. The sidecar will name `sidecar_cost`,
@@ -201,6 +238,16 @@ impl Store {
     }
 }
 
+/// The query without the jobs that another process has claimed.
+fn unclaimed(connection: &Connection, query: &'static str) -> Cow<'static, str> {
+    match (connection.unclaimed(), query.rfind("ORDER BY")) {
+        (Some(condition), Some(end)) => {
+            Cow::Owned(format!("{}AND {condition} {}", &query[..end], &query[end..]))
+        }
+        _ => Cow::Borrowed(query),
+    }
+}
+
 /// The jobs with outputs to download by `now`, at most `limit` that were not tried yet and as many that failed; with the
 /// host of one of their links.
 fn due_downloads(
@@ -212,8 +259,8 @@ fn due_downloads(
         let link: Option<String> = row.get(1)?;
         Ok((row.get(0)?, link.as_deref().map_or_else(String::new, host_of_link)))
     };
-    let mut first = connection.prepare_cached(FIRST)?;
-    let mut again = connection.prepare_cached(AGAIN)?;
+    let mut first = connection.prepare_cached(&unclaimed(connection, FIRST))?;
+    let mut again = connection.prepare_cached(&unclaimed(connection, AGAIN))?;
     let jobs = first.query_map([limit], job)?.chain(again.query_map((now, limit), job)?);
     Ok(jobs.collect::<Result<_, _>>()?)
 }

@@ -176,6 +176,15 @@ pub enum OpenError {
         /// The newest known version.
         known: i64,
     },
+    /// The process that leads is of another version.
+    #[error("{database} is used by another version of dropreel (schema {found}, this one has {known})")]
+    OtherVersion {
+        database: Database,
+        /// Its schema version.
+        found: i64,
+        /// The version here.
+        known: i64,
+    },
     /// The file is a database of another program.
     #[error("{database} is not a dropreel database")]
     Foreign { database: Database },
@@ -247,7 +256,8 @@ impl OpenError {
             Self::Database { source, .. } => {
                 !matches!(source.kind(), db::ErrorKind::Other | db::ErrorKind::Refused)
             }
-            Self::Thread { .. } => true,
+            // The daemon that leads has the same version soon, or this one leads once that is gone.
+            Self::Thread { .. } | Self::OtherVersion { .. } => true,
             Self::OldSqlite { .. }
             | Self::Server { .. }
             | Self::Newer { .. }

@@ -3,9 +3,10 @@
 use crate::clock::Timestamp;
 use crate::job::suspension::SuspensionCause;
 use crate::store::Store;
-use crate::store::db::{Connection, Database, FromSql, OptionalExtension, ToSql};
+use crate::store::db::{Connection, FromSql, OptionalExtension, ToSql};
 use crate::store::error::StoreError;
-use crate::store::opening::open_reader;
+use crate::store::leadership::RESUMED_AT;
+use crate::store::notify::Topic;
 use crate::store::suspensions::lift_in;
 
 const EPOCH: &str = "epoch";
@@ -14,6 +15,7 @@ const DATABASE: &str = "database";
 const BACKUP_MADE_AT: &str = "backup_made_at";
 const MIGRATED_AT: &str = "migrated_at";
 const API_KEY_FINGERPRINT: &str = "api_key_fingerprint";
+const CALLBACK_SECRET_FINGERPRINT: &str = "callback_secret_fingerprint";
 const CLOCK_HIGH_WATER: &str = "clock_high_water";
 
 /// Who used this database last.
@@ -29,15 +31,6 @@ pub struct LastUse {
     /// When it was backed up, if it is a backup that no daemon has started with. Its epoch proves nothing then: the
     /// original may have been in use since without rising.
     pub backup_made_at: Option<Timestamp>,
-}
-
-/// Who uses a database that is on a server now, for people, and how. Blocks.
-///
-/// # Errors
-/// When the server cannot be reached.
-pub fn watch(database: &Database) -> Result<(Option<String>, LastUse), StoreError> {
-    let connection = open_reader(database).map_err(StoreError::of_reader)?;
-    Ok((database.leader()?, last_use(&connection)?))
 }
 
 fn last_use(connection: &Connection) -> Result<LastUse, StoreError> {
@@ -98,6 +91,40 @@ impl Store {
     /// Any failure of the database.
     pub async fn set_api_key_fingerprint(&self, fingerprint: i64) -> Result<(), StoreError> {
         self.writer.write(move |writing| set(writing.connection, API_KEY_FINGERPRINT, fingerprint)).await
+    }
+
+    /// Lets suspended calls be tried at once, by whoever leads.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn resume_calls(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                writing.notify(Topic::Resume);
+                set(writing.connection, RESUMED_AT, now)
+            })
+            .await
+    }
+
+    /// The fingerprint of the secret with which the leader makes callback tokens, where others follow.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn callback_secret_fingerprint(&self) -> Result<Option<i64>, StoreError> {
+        self.read(|connection| get(connection, CALLBACK_SECRET_FINGERPRINT)).await
+    }
+
+    /// Stores the fingerprint of the secret with which this process makes callback tokens, for those that follow.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn set_callback_secret_fingerprint(&self, fingerprint: i64) -> Result<(), StoreError> {
+        if !self.has_others() || self.follows() {
+            return Ok(());
+        }
+        self.writer
+            .write(move |writing| set(writing.connection, CALLBACK_SECRET_FINGERPRINT, fingerprint))
+            .await
     }
 
     /// The latest wall clock ever stored. A clock well behind it was set back.

@@ -27,7 +27,7 @@
 //! | local pictures that jobs name | `pictures` |
 //! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
 //! | numbers | `counts` of jobs; `report`, money and times, from `report_sums` and their `histogram`; `model_stats`, the same by model; `activity`, by model in the last hours; `metrics` since the start of the process |
-//! | epoch, API key, latest time | `meta` |
+//! | epoch, API key, latest time; who leads | `meta`; `leadership` |
 //! | remove old jobs; copy the database; move it to another engine | `prune`; `backup`; `migrate` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
 //! | open and migrate the file, make the tables on a server; is the file still there | `opening`, `schema`, `postgres_schema`; `database_file` |
@@ -65,6 +65,7 @@ pub mod job_files;
 pub mod job_pages;
 mod job_rows;
 pub mod labels;
+pub mod leadership;
 mod learned_times;
 pub mod library_outputs;
 pub mod lists;
@@ -113,6 +114,7 @@ use crate::store::db::Connection;
 pub use crate::store::db::Database;
 use database_file::DatabaseFile;
 use error::{OpenError, StoreError};
+use leadership::{Leadership, LeadershipWatch, Role};
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
 use notify::{Notifications, Notifier, Topic};
 use subscription::Subscription;
@@ -128,6 +130,7 @@ pub struct Store {
     readers: Arc<Readers>,
     notifier: Notifier,
     died: watch::Receiver<Option<String>>,
+    leadership: watch::Receiver<Leadership>,
     policy: PollingPolicy,
     rng: Rng,
     clock: Clock,
@@ -140,6 +143,8 @@ pub struct Store {
     activity: Arc<Mutex<activity::LastActivity>>,
     /// The label whose values take turns.
     fair_by: Arc<RwLock<Option<String>>>,
+    /// The number of the inbox here, where daemons with other ones share the database.
+    inbox: Arc<OnceLock<i64>>,
 }
 
 struct Readers {
@@ -160,8 +165,8 @@ impl WriterHandle {
 }
 
 impl Store {
-    /// Opens the database, and creates it if necessary. `clock` is not read: times come with each call. But
-    /// under a paused clock there are no threads, and everything happens in one order.
+    /// Opens the database as the process that leads, and creates it if necessary. `clock` is not read: times come with each
+    /// call. But under a paused clock there are no threads, and everything happens in one order.
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
@@ -171,10 +176,31 @@ impl Store {
         rng: Rng,
         clock: Clock,
     ) -> Result<(Self, WriterHandle), OpenError> {
+        Self::open_as(Role::Leader, database, policy, rng, clock)
+    }
+
+    /// The same for either role. A process that follows creates nothing.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`OpenError::OtherVersion`] if the process that leads is of another version.
+    pub fn open_as(
+        role: Role,
+        database: impl Into<Database>,
+        policy: PollingPolicy,
+        rng: Rng,
+        clock: Clock,
+    ) -> Result<(Self, WriterHandle), OpenError> {
         let database = database.into();
-        let connection = opening::open_writer(&database)?;
         let failed = |source| OpenError::Database { database: database.clone(), source };
-        let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(failed)?));
+        let (connection, unfinished) = match role {
+            Role::Leader => {
+                let connection = opening::open_writer(&database)?;
+                let unfinished = job_files::unfinished::recover(&connection).map_err(failed)?;
+                (connection, unfinished)
+            }
+            Role::Follower => (opening::open_follower(&database)?, Vec::new()),
+        };
+        let unfinished = Arc::new(Mutex::new(unfinished));
         let last_change = lists::last_change(&connection).map_err(failed)?;
         let first_reader = opening::open_reader(&database)?;
         let notifier = Notifier::new();
@@ -190,8 +216,10 @@ impl Store {
         };
         let file = Arc::new(DatabaseFile::opened(database.clone()));
         let opened = (connection, file.clone());
-        let (writer, thread) = Writer::start(opened, last_change, shared, died_sender, clock.clone())
-            .map_err(|source| OpenError::Thread { source })?;
+        let (watched, leadership) = LeadershipWatch::new(role);
+        let (writer, thread) =
+            Writer::start(opened, last_change, shared, (died_sender, watched), clock.clone())
+                .map_err(|source| OpenError::Thread { source })?;
         let readers = Arc::new(Readers {
             file,
             idle: Mutex::new(vec![first_reader]),
@@ -203,6 +231,7 @@ impl Store {
                 readers,
                 notifier,
                 died,
+                leadership,
                 policy,
                 rng,
                 clock,
@@ -213,6 +242,7 @@ impl Store {
                 unfinished,
                 activity: Arc::default(),
                 fair_by: Arc::default(),
+                inbox: Arc::default(),
             },
             WriterHandle(thread),
         ))

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use strum::EnumCount;
+use strum::{EnumCount, VariantArray};
 use tokio::sync::{Mutex, watch};
 
 /// What a notification is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantArray)]
 pub enum Topic {
     /// The submit stage.
     Submit,
@@ -43,6 +43,13 @@ impl Notifier {
 
     pub(super) fn notify(&self, topic: Topic) {
         self.0[topic as usize].send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// After commits of other processes, which may be about anything. What is only a wish travels in the database.
+    pub(super) fn notify_all(&self) {
+        for topic in Topic::VARIANTS.iter().filter(|topic| **topic != Topic::Resume) {
+            self.notify(*topic);
+        }
     }
 
     pub(super) fn listen(&self, topic: Topic) -> Notifications {

@@ -12,11 +12,11 @@ const FUNCTIONS: &str = include_str!("../../schema/postgres.sql");
 /// The row of `meta` with the version of the schema.
 const SCHEMA_VERSION: &str = "schema_version";
 
-/// Connects as the one process that writes, and makes the tables if there are none.
+/// Connects as the process that leads, and makes the tables if there are none.
 pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::Database { database: Database::Postgres(server.clone()), source };
-    let session = Session::writer(server).map_err(failed)?;
-    let connection = Connection::Postgres(Box::new(session));
+    let session = Session::leader(server).map_err(failed)?;
+    let mut connection = Connection::Postgres(Box::new(session));
     match version(&connection).map_err(failed)? {
         Found::Nothing => create(&connection).map_err(failed)?,
         Found::Foreign => return Err(OpenError::Foreign { database: Database::Postgres(server.clone()) }),
@@ -27,6 +27,24 @@ pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenErr
         }
     }
     connection.begin_term().map_err(failed)?;
+    Ok(connection)
+}
+
+/// Connects to write beside the process that leads, if that is of the same version.
+pub(super) fn open_follower(server: &PostgresServer) -> Result<Connection, OpenError> {
+    let database = || Database::Postgres(server.clone());
+    let failed = |source| OpenError::Database { database: database(), source };
+    let mut connection = Connection::Postgres(Box::new(Session::follower(server).map_err(failed)?));
+    match version(&connection).map_err(failed)? {
+        Found::Version(VERSION) => {}
+        // The process that leads makes the tables now.
+        Found::Nothing => return Err(failed(connection.in_use())),
+        Found::Foreign => return Err(OpenError::Foreign { database: database() }),
+        Found::Version(found) => {
+            return Err(OpenError::OtherVersion { database: database(), found, known: VERSION });
+        }
+    }
+    connection.follow().map_err(failed)?;
     Ok(connection)
 }
 

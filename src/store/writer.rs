@@ -16,6 +16,7 @@ use crate::job::budget::Budgets;
 use crate::store::database_file::DatabaseFile;
 use crate::store::db::Connection;
 use crate::store::error::StoreError;
+use crate::store::leadership::LeadershipWatch;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
 use crate::store::subscription::Subscription;
@@ -147,16 +148,16 @@ enum WriterHandle {
 }
 
 impl Writer {
-    /// Starts the thread. `died` gets the reason when a commit fails with an unknown outcome.
+    /// Starts the thread. `died` gets the reason when a commit fails with an unknown outcome, `leadership` who leads.
     pub fn start(
         opened: (Connection, Arc<DatabaseFile>),
         last_change: i64,
         shared: Shared,
-        died: watch::Sender<Option<String>>,
+        (died, leadership): (watch::Sender<Option<String>>, LeadershipWatch),
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
         let file = opened.1.clone();
-        let writer = WriterLoop::new(opened, last_change, shared, died, clock.clone());
+        let writer = WriterLoop::new(opened, last_change, shared, (died, leadership), clock.clone());
         if clock.is_paused() {
             let in_order = Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() }));
             return Ok((Self { handle: WriterHandle::InPlace(in_order, clock), file }, None));

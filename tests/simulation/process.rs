@@ -18,6 +18,7 @@ use dropreel::secret::CallbackSecrets;
 use dropreel::settings::Settings;
 use dropreel::store::Store;
 use dropreel::store::error::StoreError;
+use dropreel::store::leadership::Role;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -81,7 +82,7 @@ impl DaemonProcess {
             let network = Arc::new(network);
             let transports =
                 Transports::Simulated { provider: network.clone(), media: network.clone(), hooks: network };
-            match Pipeline::open(&settings, transports, clock, Rng::seeded(seed)).await {
+            match Pipeline::open(&settings, Role::Leader, transports, clock, Rng::seeded(seed)).await {
                 Err(error) => shared.lock().unwrap().ended = Some(error.to_string()),
                 Ok(pipeline) => {
                     let _watching = is_watched.then(|| pipeline.watchers.open_stream());

@@ -1,82 +1,123 @@
-//! Two daemons, each with its own data folder, on one PostgreSQL database (`ci/postgres`): one leads, the other waits.
+//! Several daemons, each with its own data folder, on one PostgreSQL database (`ci/postgres`): one leads, the others follow.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::postgres::{server, server_address};
+use crate::support::bucket::BucketServer;
 use crate::support::output::{stderr, stdout};
 use crate::support::{Rig, quick};
 
-/// How long it may take until the other daemon leads: 10 seconds, and as much again on a busy machine. The server waits 7 for
+/// How long it may take until another daemon leads: 10 seconds, and as much again on a busy machine. The server waits 7 for
 /// a sign of life of one that is stopped.
 const TAKEOVER: Duration = Duration::from_secs(20);
 
-/// A running leader and another daemon, which has not started, with one provider, library and callback secret.
-async fn pair(database: &str) -> (Rig, Rig) {
+/// Rigs with one database, provider, library and callback secret, whose daemons have not started.
+async fn nodes(database: &str, count: usize) -> Vec<Rig> {
     server(&["database", database]);
     let address = format!("{}/{database}", server_address());
-    let (mut first, mut second) = (Rig::set_up("").await, Rig::set_up("").await);
-    let (provider, library) = (first.sandbox.base_url(), first.path("videos"));
-    let secret = first.beside("callback.secret");
-    std::fs::write(&secret, "the-secret-that-both-daemons-use\n").unwrap();
+    let mut rigs = Vec::new();
+    for _ in 0..count {
+        rigs.push(Rig::set_up("").await);
+    }
+    let (provider, library) = (rigs[0].sandbox.base_url(), rigs[0].path("videos"));
+    let secret = rigs[0].beside("callback.secret");
+    std::fs::write(&secret, "the-secret-that-all-daemons-use\n").unwrap();
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    for rig in [&mut first, &mut second] {
+    for rig in &mut rigs {
         rig.keep_public_port();
+        rig.keep_admin_port();
         rig.set("STORAGE__DATABASE", &address);
         rig.set("PROVIDER__BASE_URL", &provider);
         rig.set("LIBRARY__DIR", library.to_str().unwrap());
         rig.set("CALLBACKS__SECRET_FILE", secret.to_str().unwrap());
     }
-    first.start_daemon().await;
-    (first, second)
+    rigs
+}
+
+async fn text(rig: &Rig, path: &str) -> String {
+    reqwest::get(format!("{}{path}", rig.admin())).await.unwrap().text().await.unwrap()
+}
+
+async fn post(rig: &Rig, name: &str, plan: &str) {
+    let job: Value = serde_json::from_str(&quick(name, plan)).unwrap();
+    let (status, answer) = rig.post("/api/v1/jobs", job).await;
+    assert!(status < 300, "{answer}");
 }
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
-async fn daemon_waits_while_another_leads_and_says_so() {
-    let (first, mut second) = pair("waits").await;
-    let admin = second.keep_admin_port();
-    second.start_waiting();
-    second.until_output("this daemon waits: dropreel on ").await;
+async fn daemon_follows_another_and_serves_page_api_inbox_and_callbacks() {
+    let mut rigs = nodes("follows", 2).await;
+    let (mut follower, mut leader) = (rigs.pop().unwrap(), rigs.pop().unwrap());
+    // The provider calls the follower alone, and nothing is polled meanwhile.
+    leader.set("CALLBACKS__PUBLIC_URL", &follower.public_address());
+    leader.set("POLLING__CALLBACK_GRACE", "10m");
+    leader.start_daemon().await;
+    follower.start_daemon().await;
 
-    let get = async |path: &str| {
-        let answer = reqwest::get(format!("{admin}{path}")).await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    assert_eq!(get("/healthz").await, (200, "ok".into()), "it is alive");
-    let (status, text) = get("/readyz").await;
-    assert_eq!(status, 503);
-    assert!(text.contains("\"ready\":false") && text.contains("leads"), "{text}");
-    assert!(get("/metrics").await.1.contains("\ndropreel_leads 0\n"));
-    let doctor = second.run(&["doctor"]).await;
+    follower.until_output("is ready and follows ").await;
+    let (status, ready) = follower.get("/readyz").await;
+    assert_eq!((status, &ready["leads"]), (200, &json!(false)), "{ready}");
+    let is_named = async || follower.get("/readyz").await.1["leader"].to_string().contains("dropreel on ");
+    while !is_named().await {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(text(&follower, "/metrics").await.contains("\ndropreel_leads 0\n"));
+    assert!(text(&follower, "/").await.contains("follows dropreel on "));
+    let doctor = follower.run(&["doctor"]).await;
     assert!(stdout(&doctor).contains(" leads"), "{}", stdout(&doctor));
-    let listed = second.run(&["list"]).await;
-    assert!(stderr(&listed).contains("this daemon waits"), "{}", stderr(&listed));
-    let public = second.public_address();
-    assert_eq!(first.post_to(&public, "/callbacks/x/y", json!({})).await, 503, "it must be sent again");
 
-    assert_eq!(second.stop_waiting().await, Some(0));
-    first.finish().await;
+    follower.drop("dropped.json", quick("dropped", ""));
+    post(&follower, "posted", "").await;
+    assert_eq!(leader.until("posted", &["succeeded", "held"]).await["state"], "succeeded");
+    assert_eq!(follower.until("dropped", &["succeeded", "held"]).await["state"], "succeeded");
+    let accepted = crate::support::files_below(&follower.path("accepted"));
+    assert!(accepted.iter().any(|path| path.ends_with("dropped.json")), "{accepted:?}");
+    let ledger = leader.sandbox.ledger();
+    assert!(ledger.callbacks.iter().all(|callback| callback.status == Some(204)), "{:?}", ledger.callbacks);
+
+    post(&leader, "long", "run=60s").await;
+    leader.until("long", &["queued", "processing"]).await;
+    let cancelled = follower.run(&["cancel", "long"]).await;
+    assert_eq!(cancelled.status.code(), Some(0), "{}", stderr(&cancelled));
+    let is_asked =
+        |job: &Value| job["history"].to_string().contains("\"cancel_re") || job["state"] == "cancelled";
+    leader.until_job("long", is_asked).await;
+    let paused = follower.run(&["pause", "submits"]).await;
+    assert_eq!(paused.status.code(), Some(0), "{}", stderr(&paused));
+    post(&follower, "paused", "").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(leader.job("paused").await["state"], "pending");
+    let resumed = follower.run(&["resume"]).await;
+    assert_eq!(resumed.status.code(), Some(0), "{}", stderr(&resumed));
+    leader.until("paused", &["succeeded"]).await;
+
+    let (status, problem) = follower.post("/api/v1/adopt", json!({ "task_ids": ["task-1"] })).await;
+    assert_eq!((status, &problem["type"]), (503, &json!("urn:dropreel:problem:not-leader")), "{problem}");
+    assert_eq!(follower.stop().await, Some(0));
+    leader.finish().await;
 }
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn daemons_lead_in_turn_through_kills_and_stops_and_nothing_is_lost_or_paid_twice() {
     let kills: u64 = std::env::var("DROPREEL_KILLS").map_or(6, |text| text.parse().unwrap());
-    let (mut leader, mut waiting) = pair("leads").await;
-    waiting.start_waiting();
+    let mut rigs = nodes("leads", 2).await;
+    for rig in &mut rigs {
+        rig.start_daemon().await;
+    }
+    let (mut follower, mut leader) = (rigs.pop().unwrap(), rigs.pop().unwrap());
     let mut names = BTreeSet::new();
     let (mut longest, mut longest_stopped) = (Duration::ZERO, Duration::ZERO);
     for kill in 0..kills {
-        waiting.until_output("this daemon waits").await;
+        follower.until_output("is ready and follows ").await;
         for number in 0..4 {
             let name = format!("job-{kill}-{number}");
-            let (status, answer) =
-                leader.post("/api/v1/jobs", serde_json::from_str(&quick(&name, "run=1s")).unwrap()).await;
-            assert!(status < 300, "{answer}");
+            post(if number % 2 == 0 { &leader } else { &follower }, &name, "run=1s").await;
             names.insert(name);
         }
         tokio::time::sleep(Duration::from_millis(kill * 271 % 1700)).await;
@@ -87,7 +128,7 @@ async fn daemons_lead_in_turn_through_kills_and_stops_and_nothing_is_lost_or_pai
         } else {
             leader.kill();
         }
-        waiting.until_leading().await;
+        follower.until_leading().await;
         let took = began.elapsed();
         if is_stopped {
             longest_stopped = longest_stopped.max(took);
@@ -98,14 +139,14 @@ async fn daemons_lead_in_turn_through_kills_and_stops_and_nothing_is_lost_or_pai
             longest = longest.max(took);
         }
         leader.forget_output();
-        leader.start_waiting();
-        std::mem::swap(&mut leader, &mut waiting);
+        leader.start_daemon().await;
+        std::mem::swap(&mut leader, &mut follower);
     }
     let settled = leader.until_settled(names.len()).await;
     let succeeded: BTreeSet<_> =
         settled.iter().filter(|(_, state)| *state == "succeeded").map(|(name, _)| name.clone()).collect();
     assert_eq!(succeeded, names, "{settled:#?}");
-    let sandbox = if leader.is_provider() { &leader.sandbox } else { &waiting.sandbox };
+    let sandbox = if leader.is_provider() { &leader.sandbox } else { &follower.sandbox };
     let tasks = sandbox.ledger().tasks.len();
     println!(
         "{kills} kills and stops, {tasks} tasks; another led after {longest:?}, after a stop {longest_stopped:?}"
@@ -117,4 +158,41 @@ async fn daemons_lead_in_turn_through_kills_and_stops_and_nothing_is_lost_or_pai
         let path = leader.library().join(job["files"][0]["path"].as_str().unwrap());
         assert_eq!(path.metadata().unwrap().len(), job["files"][0]["bytes"].as_u64().unwrap(), "{job:#}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn outputs_are_stored_once_by_whichever_daemon_claims_them_also_when_it_is_killed() {
+    let bucket = BucketServer::start();
+    let mut rigs = nodes("stores", 3).await;
+    for (number, rig) in rigs.iter_mut().enumerate() {
+        bucket.configure(rig);
+        // A spool of its own.
+        rig.set("LIBRARY__DIR", rig.path(&format!("spool-{number}")).to_str().unwrap());
+        rig.set("DOWNLOADS__CONCURRENCY", "2");
+        rig.start_daemon().await;
+    }
+    let names: BTreeSet<_> = (0..30).map(|number| format!("job-{number}")).collect();
+    for name in &names {
+        post(&rigs[0], name, "media=slow:1500ms").await;
+    }
+    let stored = |rig: &Rig| rig.output().matches(" stored 20").count();
+    let began = Instant::now();
+    while stored(&rigs[1]) == 0 || stored(&rigs[2]) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}\n{}", rigs[1].output(), rigs[2].output());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    rigs[2].kill();
+    let settled = rigs[0].until_settled(names.len()).await;
+    assert!(settled.values().all(|state| state == "succeeded"), "{settled:#?}");
+    let by_node: Vec<_> = rigs.iter().map(stored).collect();
+    println!("outputs stored by each daemon: {by_node:?}");
+    let objects = bucket.objects();
+    assert_eq!(objects.len(), 2 * names.len(), "a video and a sidecar for each job: {:?}", objects.keys());
+    for job in rigs[0].all_jobs().await {
+        let job = rigs[0].job(job["id"].as_str().unwrap()).await;
+        let key = job["files"][0]["path"].as_str().unwrap().strip_prefix("s3://reels/").unwrap();
+        assert_eq!(objects[key].content.len() as u64, job["files"][0]["bytes"].as_u64().unwrap(), "{job:#}");
+    }
+    assert_eq!(rigs[0].sandbox.ledger().tasks.len(), names.len(), "each job is paid once");
 }

@@ -25,29 +25,19 @@ impl Rig {
         self.kept_port = Some(kept);
     }
 
-    /// Starts a daemon that waits, because another one leads.
-    pub fn start_waiting(&mut self) {
-        assert!(self.waiting.is_none() && self.daemon.is_none());
-        self.waiting = Some(self.spawn());
+    /// Whether the daemon leads; `None` without an answer.
+    pub async fn leads(&self) -> Option<bool> {
+        let (_, ready) = self.try_get("/readyz").await?;
+        ready["leads"].as_bool()
     }
 
-    /// Waits until the waiting daemon leads.
-    pub async fn until_leading(&mut self) {
-        let (mut child, ready) = self.waiting.take().expect("a daemon waits");
-        match tokio::time::timeout(Duration::from_secs(60), ready).await {
-            Ok(Ok((admin, public))) => self.daemon = Some(Running { child, admin, public }),
-            _ => {
-                let _ = child.kill();
-                panic!("the daemon does not lead:\n{}", self.output());
-            }
+    /// Waits until the daemon leads.
+    pub async fn until_leading(&self) {
+        let began = std::time::Instant::now();
+        while self.leads().await != Some(true) {
+            assert!(began.elapsed() < Duration::from_secs(60), "it does not lead:\n{}", self.output());
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
-    }
-
-    /// Ends the waiting daemon with SIGTERM. Returns its exit code.
-    pub async fn stop_waiting(&mut self) -> Option<i32> {
-        let (mut child, _) = self.waiting.take().expect("a daemon waits");
-        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap()
     }
 
     /// Waits until the daemon ends by itself.
@@ -60,7 +50,7 @@ impl Rig {
         }
     }
 
-    /// The address of the public listener, also while the daemon waits.
+    /// The address of the public listener, also while the daemon does not run.
     pub fn public_address(&self) -> String {
         self.settings["DROPREEL_CALLBACKS__PUBLIC_URL"].clone()
     }
@@ -79,13 +69,11 @@ impl Rig {
         self.output.lock().unwrap().clear();
     }
 
-    /// Gives the admin listener an address that is known while the daemon waits.
-    pub fn keep_admin_port(&mut self) -> String {
+    /// Gives the admin listener the same port at each start.
+    pub fn keep_admin_port(&mut self) {
         let kept = KeptPort::find();
-        let address = format!("127.0.0.1:{}", kept.0);
-        self.set("ADMIN__LISTEN", &address);
+        self.set("ADMIN__LISTEN", &format!("127.0.0.1:{}", kept.0));
         self.kept_admin_port = Some(kept);
-        format!("http://{address}")
     }
 
     /// Starts a daemon and kills it after `after`, also during its start. An error if it ends before it is ready.

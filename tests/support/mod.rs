@@ -65,8 +65,6 @@ pub struct Rig {
     /// The public listener's port, if it must be the same after each restart.
     kept_port: Option<lifecycle::KeptPort>,
     kept_admin_port: Option<lifecycle::KeptPort>,
-    /// A daemon that waits, and what gets its addresses once it leads.
-    waiting: Option<(Child, tokio::sync::oneshot::Receiver<(String, String)>)>,
 }
 
 struct Running {
@@ -121,7 +119,6 @@ impl Rig {
             database_rolled_back: false,
             kept_port: None,
             kept_admin_port: None,
-            waiting: None,
         }
     }
 
@@ -418,10 +415,6 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        if let Some((child, _)) = &mut self.waiting {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
         if let Some(daemon) = &mut self.daemon {
             let _ = daemon.child.kill();
             let _ = daemon.child.wait();

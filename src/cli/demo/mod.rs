@@ -29,6 +29,7 @@ use crate::money::Quota;
 use crate::rng::Rng;
 use crate::sandbox::{Options, Sandbox, start};
 use crate::settings::{Environment, Purpose, load};
+use crate::store::leadership::Role;
 
 /// A demo that takes longer has gone wrong.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -164,7 +165,7 @@ async fn start_daemon(folder: &Path, sandbox: &Sandbox, clock: &Clock, rng: Rng)
     .into_iter()
     .collect();
     let settings = load(Some(&file), &environment, Purpose::Daemon)?;
-    let daemon = Daemon::start(settings, clock.clone(), rng).await;
+    let daemon = Daemon::start(settings, Role::Leader, clock.clone(), rng).await;
     daemon.map_err(|error| CliError::failed(error.to_string()))
 }
 

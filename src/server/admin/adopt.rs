@@ -60,7 +60,10 @@ pub(super) async fn adopt(
             }),
         }
     }
-    let (adopted, refused) = (admin.server.adopt)(tasks, name).await?;
+    let Some(adopt) = &admin.server.adopt else {
+        return Err(Problem::not_leader(&admin.server.store.leader().unwrap_or_default()));
+    };
+    let (adopted, refused) = adopt(tasks, name).await?;
     errors.extend(refused);
     let mut jobs = Vec::new();
     for adoption in &adopted {

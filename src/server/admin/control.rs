@@ -17,7 +17,6 @@ use crate::server::admin::state::AdminState;
 use crate::server::admin::status::status_view;
 use crate::server::body::{parse_object, read_body};
 use crate::settings;
-use crate::store::notify::Topic;
 
 /// The message of a pause.
 const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
@@ -37,7 +36,9 @@ const BALANCE_TIMEOUT: Duration = Duration::from_millis(500);
     )
 )]
 pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    admin.server.balance.recent(BALANCE_TIMEOUT).await;
+    if !admin.server.store.follows() {
+        admin.server.balance.recent(BALANCE_TIMEOUT).await;
+    }
     let suspensions = admin.server.store.suspensions().await?;
     Ok(json_response(StatusCode::OK, &status_view(&admin.server, suspensions).await?))
 }
@@ -110,7 +111,7 @@ pub(super) async fn resume(
     if admin.server.store.lift_suspensions(causes).await? {
         tracing::info!("{} resumed", names.join(" and "));
     }
-    admin.server.store.wake(Topic::Resume);
+    admin.server.store.resume_calls(admin.server.clock.now()).await?;
     get_status(admin).await
 }
 
@@ -130,7 +131,9 @@ pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Resu
     let server = &admin.server;
     let secrets = settings::rotate_callback_secret(&server.settings)
         .map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
+    let secret = secrets.fingerprint();
     *server.callback_secrets.write() = secrets;
+    server.store.set_callback_secret_fingerprint(secret).await?;
     tracing::info!("callback secret rotated; addresses signed with the last three secrets stay valid");
     Ok(json_response(StatusCode::OK, &RotationResult { rotated: true }))
 }

@@ -16,6 +16,21 @@ pub(super) fn problems(server: &AdminServer) -> Vec<String> {
     problems
 }
 
+/// Why a daemon that follows does not accept the callbacks that the leader asks for.
+pub(super) async fn other_secret(server: &AdminServer) -> Option<String> {
+    if !server.store.follows() {
+        return None;
+    }
+    // A failure of the database is a reason of its own.
+    let of_leader = server.store.callback_secret_fingerprint().await.ok().flatten()?;
+    let is_known = server.callback_secrets.read().include(of_leader);
+    (!is_known).then(|| {
+        "the callback secret is not that of the leader, so callbacks are refused here: give both the same \
+         `callbacks.secret_file`"
+            .to_owned()
+    })
+}
+
 /// Problems in spite of which everything works, though not as well as it could.
 pub(super) fn warnings(server: &AdminServer) -> Vec<String> {
     let address = server.settings.callbacks.public_url.as_ref().map(ToString::to_string);

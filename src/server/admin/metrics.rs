@@ -217,9 +217,8 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
     ready.set(health::problems(&admin.server).is_empty().into());
     registry.register("ready", "1 while the daemon is ready (/readyz), else 0", ready);
     let leads = Gauge::<i64>::default();
-    // One that waits has a server of its own.
-    leads.set(1);
-    registry.register("leads", "1 if this daemon leads, 0 if it waits because another one does", leads);
+    leads.set((!store.follows()).into());
+    registry.register("leads", "1 if this daemon leads, 0 if it follows another one", leads);
     Ok(())
 }
 

@@ -171,8 +171,14 @@ async fn get_readiness(admin: web::Data<AdminState>) -> Result<HttpResponse, Pro
     if let Err(error) = admin.server.store.last_change().await {
         reasons.push(error.to_string());
     }
+    reasons.extend(health::other_secret(&admin.server).await);
     if reasons.is_empty() {
-        return Ok(json_response(StatusCode::OK, &json!({ "ready": true })));
+        let answer = match (admin.server.store.has_others(), admin.server.store.leader()) {
+            (false, _) => json!({ "ready": true }),
+            (true, None) => json!({ "ready": true, "leads": true }),
+            (true, Some(leader)) => json!({ "ready": true, "leads": false, "leader": leader }),
+        };
+        return Ok(json_response(StatusCode::OK, &answer));
     }
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, reasons.join("; "));
     Err(problem.with_reasons(reasons))

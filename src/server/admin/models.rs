@@ -33,7 +33,11 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(5);
     )
 )]
 pub(super) async fn get_models(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    let list = admin.server.catalogue.recent(LIST_TIMEOUT).await;
+    // One that follows does not ask the provider.
+    let list = match admin.server.store.follows() {
+        true => None,
+        false => admin.server.catalogue.recent(LIST_TIMEOUT).await,
+    };
     let (store, now) = (&admin.server.store, admin.server.clock.now());
     let mut stats = store.model_stats().await?;
     let (activity, slots) = (store.recent_activity(now).await?, store.slots(now).await?);

@@ -34,6 +34,8 @@ pub(super) enum ProblemKind {
     TooExpensive,
     /// The `Idempotency-Key` belongs to another request.
     IdempotencyKeyReused,
+    /// Only the daemon that leads can do it, and this one follows.
+    NotLeader,
 }
 
 impl ProblemKind {
@@ -46,6 +48,7 @@ impl ProblemKind {
             Self::IdempotencyKeyReused => "urn:dropreel:problem:idempotency-key-reused",
             Self::ActionRejected => "urn:dropreel:problem:action-rejected",
             Self::TooExpensive => "urn:dropreel:problem:too-expensive",
+            Self::NotLeader => "urn:dropreel:problem:not-leader",
         }
     }
 
@@ -58,6 +61,7 @@ impl ProblemKind {
             Self::IdempotencyKeyReused => Some("Idempotency key reused"),
             Self::ActionRejected => Some("Action rejected"),
             Self::TooExpensive => Some("Too expensive"),
+            Self::NotLeader => Some("Not the leader"),
         }
     }
 }
@@ -101,6 +105,13 @@ impl Problem {
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// This daemon follows another one, which asks the provider.
+    pub(super) fn not_leader(leader: &str) -> Self {
+        let detail =
+            format!("this daemon follows {leader}, which alone asks the provider: send the request there");
+        Self::of(ProblemKind::NotLeader, StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     pub(super) fn unknown_address() -> Self {

@@ -60,8 +60,8 @@ pub struct AdminServer {
     pub file_limits: jobfile::JobFileLimits,
     /// Draws the seeds of `repeat`.
     pub rng: Rng,
-    /// Asks the provider about tasks.
-    pub adopt: AdoptTasks,
+    /// Asks the provider about tasks; `None`: this daemon follows another one.
+    pub adopt: Option<AdoptTasks>,
     /// The models that the provider lists.
     pub catalogue: SharedCatalogue,
     /// The balance of the account.

@@ -177,6 +177,9 @@ impl DownloadTools {
         permit: TransferPermit,
     ) -> Result<(), StoreError> {
         failpoints::hit(FailPoint::DownloadBegan);
+        if !self.store.claim_downloads(job).await? {
+            return Ok(());
+        }
         let queued = self.store.job_to_download(job).await?;
         let details = &queued.details;
         let (Some(task), now) = (details.job.task().cloned(), self.clock.now()) else { return Ok(()) };
@@ -191,7 +194,7 @@ impl DownloadTools {
         let mut outputs: Vec<_> = due.into_iter().filter_map(waiting_with_host).collect();
         // The permit was given for the host of one of them.
         outputs.sort_by_key(|(_, host)| host != permit.host());
-        let mut first = Some(permit);
+        let (mut first, mut has_failed) = (Some(permit), false);
         for (output, host) in outputs {
             let permit = match first.take().filter(|permit| permit.host() == host) {
                 Some(permit) => permit,
@@ -213,6 +216,7 @@ impl DownloadTools {
                     Event::DownloadFailed { task: task.clone(), key: output.key, failure }
                 }
             };
+            has_failed |= matches!(event, Event::DownloadFailed { .. });
             let failpoint = match &event {
                 Event::Stored(_) => FailPoint::StoredApplied,
                 Event::Spooled { .. } => FailPoint::SpooledApplied,
@@ -224,6 +228,10 @@ impl DownloadTools {
             if next_download(&applied.job).is_none() {
                 break;
             }
+        }
+        if has_failed {
+            // Perhaps another machine gets it.
+            self.store.release_downloads(job).await?;
         }
         Ok(())
     }

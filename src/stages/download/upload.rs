@@ -95,6 +95,9 @@ impl Uploader {
     }
 
     async fn try_upload_job(&self, job: JobId) -> Result<(), StoreError> {
+        if !self.store.claim_downloads(job).await? {
+            return Ok(());
+        }
         let queued = self.store.job_to_download(job).await?;
         let now = self.clock.now();
         let due: Vec<_> =

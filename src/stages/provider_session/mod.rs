@@ -44,24 +44,32 @@ pub struct ProviderSession {
     neutral_wanted: Notify,
 }
 
+/// What a session is made of.
+pub struct SessionParts {
+    pub store: Store,
+    pub gate: Gate,
+    pub client: ProviderClient,
+    /// Of the key that the client has.
+    pub key_fingerprint: i64,
+    /// For answers that mean nothing.
+    pub quarantine: PathBuf,
+    pub clock: Clock,
+    pub catalogue: SharedCatalogue,
+    pub balance: SharedBalance,
+}
+
 impl ProviderSession {
     /// Continues the session of the previous process: its suspensions and the latest time it knew.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn open(
-        store: Store,
-        gate: Gate,
-        client: ProviderClient,
-        key_fingerprint: i64,
-        quarantine: PathBuf,
-        clock: Clock,
-    ) -> Result<Arc<Self>, StoreError> {
+    pub async fn open(parts: SessionParts) -> Result<Arc<Self>, StoreError> {
+        let SessionParts { store, gate, client, key_fingerprint, quarantine, clock, catalogue, balance } =
+            parts;
         let saved = SavedSuspensions::restore(store.clone(), &gate, key_fingerprint).await?;
         let clock_check = ClockCheck::open(store, clock.clone()).await?;
         let unusable = UnusableAnswers::new(quarantine, clock.clone());
         let neutral_wanted = Notify::new();
-        let (catalogue, balance) = (SharedCatalogue::new(clock.clone()), SharedBalance::new(clock.clone()));
         Ok(Arc::new(Self {
             clock,
             client,

@@ -162,10 +162,74 @@ impl Connection {
     }
 
     /// Begins to lead, where another process could.
-    pub fn begin_term(&self) -> Result<()> {
+    pub fn begin_term(&mut self) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
             Self::Postgres(session) => session.begin_term(),
+        }
+    }
+
+    /// Begins to write beside the process that leads, where there can be one.
+    pub fn follow(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.follow(),
+        }
+    }
+
+    /// The error of a process that can neither lead nor follow, where another one leads.
+    pub fn in_use(&self) -> Error {
+        match self {
+            Self::Sqlite(_) => Error::InUse { leader: "another process".into() },
+            Self::Postgres(session) => session.in_use(),
+        }
+    }
+
+    /// The number of the term, which is higher for each process that leads; 0 where only one can.
+    pub fn term(&self) -> i64 {
+        match self {
+            Self::Sqlite(_) => 0,
+            Self::Postgres(session) => session.term(),
+        }
+    }
+
+    /// Whether other processes have committed since this was asked last.
+    pub fn others_committed(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(session) => session.others_committed(),
+        }
+    }
+
+    /// Whether no process led, so that this one, which follows, does once it opens the database again.
+    pub fn try_lead(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite(_) => Ok(false),
+            Self::Postgres(session) => session.try_lead(),
+        }
+    }
+
+    /// The process that leads, for people, where several could.
+    pub fn leader(&self) -> Result<Option<String>> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(session) => session.leader_name(),
+        }
+    }
+
+    /// The condition that no other process has claimed a row of `jobs`, where one could.
+    pub fn unclaimed(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(session) => session.unclaimed(),
+        }
+    }
+
+    /// Claims the job with this number. False if another process has.
+    pub fn claim(&self, job: i64) -> Result<bool> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(session) => session.claim(job),
         }
     }
 
@@ -177,7 +241,8 @@ impl Connection {
         }
     }
 
-    /// Keeps the server from taking this process for stopped. Connects again if the connection is lost.
+    /// Keeps the server from taking this process for stopped, and looks for what others have committed. Connects again if the
+    /// connection is lost.
     pub fn keep_alive(&mut self) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),

@@ -90,7 +90,7 @@ fn ingest(
     name_versions(connection, origin, &mut drafts)?;
     let has_keys = drafts.iter().any(|draft| draft.key.is_some());
     let (nr, jobs) = undoing_refusal(connection, has_keys, || {
-        let nr = insert_file(connection, file, drafts.len(), Visibility::AtOnce, now)?;
+        let nr = insert_file(connection, (file, None), drafts.len(), Visibility::AtOnce, now)?;
         connection
             .prepare_cached("UPDATE batches SET again_of = ?2 WHERE nr = ?1")
             .and_then(|mut link| link.execute((nr, origin)))

@@ -22,13 +22,13 @@ impl Store {
         files: Vec<(FileToIngest, Vec<Draft>)>,
         now: Timestamp,
     ) -> Result<Vec<IngestResult>, StoreError> {
-        let (rng, context) = (self.rng.clone(), self.insert_context());
+        let (rng, context, inbox) = (self.rng.clone(), self.insert_context(), self.inbox_number());
         self.writer
             .write(move |writing| {
                 let new_id = |order| JobId::new(now, order, &rng);
                 let mut inserts = Inserts::prepare(writing.connection, &context, Visibility::AtOnce)?;
                 let outcomes = files.iter().map(|(file, drafts)| {
-                    match ingest_drafts(writing, &mut inserts, file, drafts, now, &new_id) {
+                    match ingest_drafts(writing, &mut inserts, (file, inbox), drafts, now, &new_id) {
                         Err(IngestError::Store(error)) => Err(error),
                         outcome => Ok(outcome),
                     }
@@ -45,7 +45,7 @@ impl Store {
 fn ingest_drafts(
     writing: &mut Writing<'_>,
     inserts: &mut Inserts<'_>,
-    file: &FileToIngest,
+    (file, inbox): (&FileToIngest, Option<i64>),
     drafts: &[Draft],
     now: Timestamp,
     new_id: &impl Fn(u64) -> JobId,
@@ -59,7 +59,7 @@ fn ingest_drafts(
     let connection = writing.connection;
     let has_keys = drafts.iter().any(|draft| draft.key.is_some());
     let (nr, jobs) = undoing_refusal(connection, has_keys, || {
-        let nr = insert_file(connection, file, drafts.len(), Visibility::AtOnce, now)?;
+        let nr = insert_file(connection, (file, inbox), drafts.len(), Visibility::AtOnce, now)?;
         Ok((nr, inserts.add_jobs(writing, nr, drafts, now, new_id)?))
     })?;
     record_key(connection, file, nr, now)?;

@@ -32,10 +32,10 @@ pub(super) enum Visibility {
     Staged,
 }
 
-/// Inserts the row of a file and returns its number.
+/// Inserts the row of a file and returns its number. `inbox`: the number of the inbox here, where there are several.
 pub(super) fn insert_file(
     connection: &Connection,
-    file: &FileToIngest,
+    (file, inbox): (&FileToIngest, Option<i64>),
     jobs: usize,
     visibility: Visibility,
     now: Timestamp,
@@ -44,8 +44,8 @@ pub(super) fn insert_file(
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     let mut insert = connection.prepare_cached(
         "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged,
-                              inputs_sha256)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
+                              inputs_sha256, inbox)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     let nr = insert.insert((
         file.source.as_str(),
@@ -61,6 +61,7 @@ pub(super) fn insert_file(
         },
         visibility == Visibility::Staged,
         &file.inputs_sha256,
+        inbox,
     ))?;
     Ok(nr)
 }

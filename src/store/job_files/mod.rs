@@ -142,6 +142,15 @@ pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 pub type IngestResult = Result<Ingested, IngestError>;
 
 impl Store {
+    /// Gives the inbox here its number, where daemons with other ones share the database. Once, before anything is ingested.
+    pub fn set_inbox_number(&self, number: i64) {
+        let _ = self.inbox.set(number);
+    }
+
+    fn inbox_number(&self) -> Option<i64> {
+        self.inbox.get().copied()
+    }
+
     /// Records which job files have left the inbox, by the numbers of their rows, and where each is now (`None`: nowhere).
     ///
     /// # Errors
@@ -212,11 +221,13 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
-        self.read(|connection| {
+        let inbox = self.inbox_number();
+        self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT nr, file_name, sha256, ingested_at FROM batches WHERE moved_at IS NULL AND staged <> 1 ORDER BY nr",
+                "SELECT nr, file_name, sha256, ingested_at FROM batches
+                 WHERE moved_at IS NULL AND staged <> 1 AND (inbox IS NULL OR inbox = ?1) ORDER BY nr",
             )?;
-            let rows = statement.query_map([], |row| {
+            let rows = statement.query_map([inbox], |row| {
                 Ok(UnmovedFile {
                     nr: row.get(0)?,
                     file_name: row.get(1)?,

@@ -38,8 +38,8 @@ impl Store {
         if let Some(ingested) = self.find_ingested(&file).await? {
             return Ok(ingested);
         }
-        let nr = self.stage_file(file.clone(), now).await?;
-        let mut work = self.work_on(StagedFile { nr, ..StagedFile::default() });
+        let (nr, term) = self.stage_file(file.clone(), now).await?;
+        let mut work = self.work_on(StagedFile { nr, term, ..StagedFile::default() });
         let published = match self.stage_jobs(&mut work.file, first, Some(rest), now).await {
             Ok(()) => self.publish_file(&work.file, file.clone(), now).await,
             Err(error) => Err(error),
@@ -86,9 +86,12 @@ impl Store {
             .map_err(IngestError::Unreadable)
     }
 
-    async fn stage_file(&self, file: FileToIngest, now: Timestamp) -> Result<i64, StoreError> {
+    /// Returns the number of its row, and the term.
+    async fn stage_file(&self, file: FileToIngest, now: Timestamp) -> Result<(i64, i64), StoreError> {
+        let inbox = self.inbox_number();
         let insert = move |writing: &mut Writing<'_>| {
-            insert_file(writing.connection, &file, 0, Visibility::Staged, now)
+            let nr = insert_file(writing.connection, (&file, inbox), 0, Visibility::Staged, now)?;
+            Ok((nr, writing.connection.term()))
         };
         self.writer.write(insert).await
     }
@@ -155,9 +158,13 @@ impl Store {
         file: FileToIngest,
         now: Timestamp,
     ) -> Result<(), IngestError> {
-        let (nr, jobs) = (staged.nr, staged.jobs.len());
+        let (nr, term, jobs) = (staged.nr, staged.term, staged.jobs.len());
         let may_be_copy = !staged.has_again && staged.lacks_key;
         let publish = move |writing: &mut Writing<'_>| {
+            // A process that has begun to lead meanwhile deletes what is staged.
+            if writing.connection.term() != term {
+                return Err(StoreError::Busy);
+            }
             let refused = match ingested_before(writing.connection, &file) {
                 Ok(None) if may_be_copy => refuse_repeat(writing.connection, &file, now),
                 Ok(None) => Ok(()),

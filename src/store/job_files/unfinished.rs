@@ -24,6 +24,8 @@ const MAX_DELETED_PER_COMMIT: i64 = 128;
 #[derive(Debug, Default)]
 pub(in crate::store) struct StagedFile {
     pub(super) nr: i64,
+    /// The term in which it was begun.
+    pub(super) term: i64,
     pub(super) jobs: Vec<JobId>,
     /// The keys of its jobs.
     pub(super) keys: Vec<String>,

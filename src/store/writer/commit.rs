@@ -13,6 +13,8 @@ use crate::failpoints::{self, FailPoint};
 use crate::store::database_file::DatabaseFile;
 use crate::store::db::{self, Connection};
 use crate::store::error::StoreError;
+use crate::store::leadership::LeadershipWatch;
+use crate::store::lists::last_change;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::unprocessed::Unprocessed;
@@ -25,6 +27,9 @@ pub(super) struct WriterLoop {
     shared: Shared,
     clock: Clock,
     died: watch::Sender<Option<String>>,
+    leadership: LeadershipWatch,
+    /// Other processes have committed, so that what this one remembers of the database is old.
+    is_outdated: bool,
 }
 
 /// How a batch ended.
@@ -58,11 +63,12 @@ impl WriterLoop {
         (connection, file): (Connection, Arc<DatabaseFile>),
         last_change: i64,
         shared: Shared,
-        died: watch::Sender<Option<String>>,
+        (died, leadership): (watch::Sender<Option<String>>, LeadershipWatch),
         clock: Clock,
     ) -> Self {
         let unprocessed = Unprocessed::default();
-        Self { connection, file, change: last_change, unprocessed, shared, clock, died }
+        let (change, is_outdated) = (last_change, false);
+        Self { connection, file, change, unprocessed, shared, clock, died, leadership, is_outdated }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -72,9 +78,16 @@ impl WriterLoop {
 
     pub(super) fn run(mut self, work: mpsc::Receiver<Box<dyn PendingWrite>>) {
         let mut batches = Batches::new(work);
-        let longest = self.connection.keep_alive_interval().unwrap_or(Duration::MAX);
+        let interval = self.connection.keep_alive_interval().map(|interval| (interval, self.clock.tick()));
+        let (interval, mut looked_at) = interval.unzip();
+        let longest = interval.unwrap_or(Duration::MAX);
         while let Some(batch) = batches.next(longest, |write| write.kind() == WriteKind::Background) {
-            let continues = if batch.is_empty() { self.keep_alive() } else { self.commit_and_answer(batch) };
+            let mut continues = batch.is_empty() || self.commit_and_answer(batch);
+            // Also under constant load.
+            if continues && looked_at.is_some_and(|at| self.clock.tick().since(at) >= longest) {
+                continues = self.keep_alive();
+                looked_at = Some(self.clock.tick());
+            }
             if !continues {
                 // After an unknown outcome nothing more may be written; the next start finds out.
                 return;
@@ -89,16 +102,40 @@ impl WriterLoop {
         self.connection.finish();
     }
 
-    /// False if another process uses the database. A server that cannot be reached is tried again, and reported by the next
-    /// write.
+    /// False if the database is no longer that of this process. A server that cannot be reached is tried again, and reported by
+    /// the next write.
     fn keep_alive(&mut self) -> bool {
-        match self.connection.keep_alive() {
+        let looked = self.connection.keep_alive().and_then(|()| self.leadership.look(&self.connection));
+        match looked.and_then(|()| self.notice_others()) {
             Err(error @ (db::Error::TermOver | db::Error::SetBack)) => {
                 self.died.send_replace(Some(error.to_string()));
                 false
             }
             Ok(()) | Err(_) => true,
         }
+    }
+
+    /// Notifies everybody here of what other processes have committed.
+    fn notice_others(&mut self) -> db::Result<()> {
+        if self.connection.others_committed() {
+            self.is_outdated = true;
+            self.shared.notifier.notify_all();
+            if self.leadership.was_resumed(&self.connection)? {
+                self.shared.notifier.notify(Topic::Resume);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction, in which nobody else commits.
+    fn begin(&mut self) -> db::Result<()> {
+        self.execute("BEGIN IMMEDIATE")?;
+        self.notice_others()?;
+        if self.is_outdated {
+            self.change = last_change(&self.connection)?;
+            self.unprocessed.forget();
+        }
+        Ok(())
     }
 
     /// Commits a batch and answers every caller in it. False if the outcome is unknown.
@@ -108,6 +145,7 @@ impl WriterLoop {
         let mut after_commit = AfterCommit::default();
         match self.commit(&mut batch, &mut after_commit) {
             BatchOutcome::Committed => {
+                self.is_outdated = false;
                 failpoints::hit(FailPoint::CommitDone);
                 self.shared.metrics.record_commit(
                     batch.len(),
@@ -145,8 +183,8 @@ impl WriterLoop {
         if self.file.check().is_err() {
             return BatchOutcome::Undone(Box::new(|| StoreError::FileReplaced));
         }
-        if let Err(error) = self.connection.restore().and_then(|()| self.execute("BEGIN IMMEDIATE")) {
-            return outcome_of(&error);
+        if let Err(error) = self.connection.restore().and_then(|()| self.begin()) {
+            return self.roll_back(&error);
         }
         let change_before = self.change;
         let mut done = self.run_all(batch, after_commit);
@@ -178,7 +216,7 @@ impl WriterLoop {
         if batch.len() == 1 {
             return Err(WriteError::Failed);
         }
-        if let Err(error) = self.execute("ROLLBACK").and_then(|()| self.execute("BEGIN IMMEDIATE")) {
+        if let Err(error) = self.execute("ROLLBACK").and_then(|()| self.begin()) {
             return Err(WriteError::Over(self.roll_back(&error)));
         }
         batch.iter_mut().try_for_each(|write| self.run_write(write.as_mut(), true, after_commit))

@@ -43,6 +43,8 @@ pub(super) struct Frame {
     pub max_expansion: u32,
     /// Whether pictures may be uploaded.
     pub serves_pictures: bool,
+    /// The daemon that leads, if this one follows.
+    pub leader: Option<String>,
 }
 
 /// A suspension on top of every page.
@@ -103,6 +105,7 @@ impl Frame {
             ),
             serves_pictures: admin.server.settings.media.serve,
             max_expansion: admin.server.file_limits.max_expansion,
+            leader: store.leader(),
             suspensions,
         })
     }

@@ -61,7 +61,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         settings: Arc::new(settings),
         file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192, ..Default::default() },
         rng: Rng::seeded(1),
-        adopt: Arc::new(|_, _| Box::pin(async { Ok((Vec::new(), Vec::new())) })),
+        adopt: Some(Arc::new(|_, _| Box::pin(async { Ok((Vec::new(), Vec::new())) }))),
         catalogue: SharedCatalogue::new(Clock::machine()),
         balance: SharedBalance::new(Clock::machine()),
         wanted_quotes: None,

@@ -2,6 +2,7 @@
 //! the server runs on a thread of its own, and callers wait for it.
 
 mod block_on;
+mod claims;
 mod link;
 mod lock;
 mod session;
@@ -11,7 +12,7 @@ mod values;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -40,8 +41,9 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 const PLANNER: &str =
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
-/// How often the connection that writes shows that its process is not stopped: well within `idle_session_timeout`.
-pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the connection that writes shows that its process is not stopped, well within `idle_session_timeout`, and looks
+/// for what other processes have changed.
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A database on a server. Clones share what talks to it.
 #[derive(Clone)]
@@ -49,8 +51,10 @@ pub struct PostgresServer {
     config: Arc<Config>,
     tls: Tls,
     io: Arc<Io>,
-    /// Whether the connection that writes keeps others from writing.
-    exclusive: bool,
+    /// The number of this process among those that use the database; set by the connection that writes.
+    process: Arc<OnceLock<i32>>,
+    /// Tests open a database twice, to see what a restart would.
+    alone_in_tests: bool,
 }
 
 /// Shows no password.
@@ -117,7 +121,8 @@ impl PostgresServer {
             config: Arc::new(config),
             tls: Tls::new()?,
             io: Arc::new(Io(Some(runtime))),
-            exclusive: true,
+            process: Arc::default(),
+            alone_in_tests: false,
         })
     }
 
@@ -145,9 +150,14 @@ pub(super) mod tests;
 
 #[cfg(test)]
 impl PostgresServer {
+    /// For the tables of a test.
+    pub(in crate::store) fn create_schema(&self, schema: &str) {
+        self.connect().unwrap().run(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).unwrap();
+    }
+
     /// For tests, which open a database twice to see what a restart would.
     pub(in crate::store) fn shared(mut self, schema: &str) -> Self {
-        self.exclusive = false;
+        self.alone_in_tests = true;
         Arc::make_mut(&mut self.config).options(format!("-csearch_path={schema}"));
         self
     }

@@ -10,10 +10,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
 use super::link::Link;
+use super::lock::Progress;
 use super::translate::translate;
 use super::values::Sent;
-use super::{PostgresServer, lock};
-use crate::store::db::{Error, Result, Row as AnyRow};
+use super::{PostgresServer, claims, lock};
+use crate::store::db::{Error, Result, Row as AnyRow, Value};
 
 /// Prepared statements that a connection keeps. Each set of columns that changes together has an UPDATE of its own.
 const KEPT_STATEMENTS: usize = 500;
@@ -21,15 +22,27 @@ const KEPT_STATEMENTS: usize = 500;
 pub(in crate::store) struct Session {
     server: PostgresServer,
     link: Link,
-    writes: bool,
+    role: Role,
     /// By their text, with the types of parameters for which each is prepared.
     statements: RefCell<HashMap<Box<str>, Vec<Statement>>>,
     transaction: Cell<Transaction>,
     changed_rows: Cell<u64>,
-    term: Cell<Option<i64>>,
-    /// How many transactions of the term are committed, and the number of the one that is open.
-    committed: Cell<i64>,
-    counted: Cell<i64>,
+    /// How far the database was when this process looked or committed last.
+    seen: Cell<Progress>,
+    /// How far it will be after the commit of the open transaction.
+    counted: Cell<Progress>,
+    /// Other processes have committed since [`Session::others_committed`] was asked.
+    others: Cell<bool>,
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Reads,
+    /// It writes, and others that do are not counted.
+    Writes,
+    Leads,
+    Follows,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,67 +62,141 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Connects, to read only.
     pub fn reader(server: &PostgresServer) -> Result<Self> {
-        let session = Self::over(server, server.connect()?, false);
+        let session = Self::over(server, server.connect()?, Role::Reads);
         session.run_batch(
             "SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'",
         )?;
         Ok(session)
     }
 
-    /// Connects to write, and keeps other processes from it while the connection lasts.
-    pub fn writer(server: &PostgresServer) -> Result<Self> {
-        Ok(Self::over(server, lock::connect_alone(server)?, true))
+    /// Connects to write as the process that leads, once [`Session::begin_term`] is called.
+    pub fn leader(server: &PostgresServer) -> Result<Self> {
+        let link = lock::connect_writer(server)?;
+        if !server.alone_in_tests {
+            lock::lock(&link)?;
+        }
+        Ok(Self::over(server, link, Role::Writes))
     }
 
-    fn over(server: &PostgresServer, link: Link, writes: bool) -> Self {
+    /// Connects to write as one of those that follow, once [`Session::follow`] is called.
+    pub fn follower(server: &PostgresServer) -> Result<Self> {
+        Ok(Self::over(server, lock::connect_follower(server)?, Role::Writes))
+    }
+
+    /// Begins to follow.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if the process that leads has not begun its term yet.
+    pub fn follow(&mut self) -> Result<()> {
+        self.seen.set(lock::progress(&self.link)?.ok_or_else(|| self.in_use())?);
+        self.role = Role::Follows;
+        Ok(())
+    }
+
+    /// The error of a process that can neither lead nor follow.
+    pub fn in_use(&self) -> Error {
+        lock::in_use(&self.link).unwrap_or_else(|error| error)
+    }
+
+    fn over(server: &PostgresServer, link: Link, role: Role) -> Self {
         Self {
             server: server.clone(),
             link,
-            writes,
+            role,
             statements: RefCell::default(),
             transaction: Cell::new(Transaction::None),
             changed_rows: Cell::new(0),
-            term: Cell::new(None),
-            committed: Cell::new(0),
-            counted: Cell::new(0),
+            seen: Cell::default(),
+            counted: Cell::default(),
+            others: Cell::new(false),
         }
     }
 
     /// Begins to lead, once the tables are there.
-    pub fn begin_term(&self) -> Result<()> {
-        if !self.server.exclusive {
-            return Ok(());
+    pub fn begin_term(&mut self) -> Result<()> {
+        if !self.server.alone_in_tests {
+            self.role = Role::Leads;
+            self.seen.set(lock::begin_term(&self.link)?);
         }
-        self.term.set(Some(lock::begin_term(&self.link)?));
         Ok(())
+    }
+
+    fn is_counted(&self) -> bool {
+        matches!(self.role, Role::Leads | Role::Follows)
+    }
+
+    /// The number of the term.
+    pub fn term(&self) -> i64 {
+        self.counted.get().term.max(self.seen.get().term)
+    }
+
+    /// Whether other processes have committed since this was asked last.
+    pub fn others_committed(&self) -> bool {
+        self.others.take()
+    }
+
+    /// Takes the lock of the process that leads if it is free. The connection keeps it.
+    pub fn try_lead(&self) -> Result<bool> {
+        Ok(self.role == Role::Follows && lock::try_lock(&self.link)?)
+    }
+
+    /// The process that leads, for people.
+    pub fn leader_name(&self) -> Result<Option<String>> {
+        lock::leader(&self.link)
+    }
+
+    /// The condition that no other process has claimed a row of `jobs`.
+    pub fn unclaimed(&self) -> Option<String> {
+        self.server.process.get().map(|process| claims::unclaimed(*process))
+    }
+
+    /// Claims a job for this process. False if another one has it.
+    pub fn claim(&self, job: i64) -> Result<bool> {
+        let Some(process) = self.server.process.get() else { return Ok(true) };
+        let [clean, claim] = claims::claim(*process);
+        self.run(&clean, Vec::new())?;
+        Ok(self.run(&claim, vec![Sent(Value::Integer(job))])?.1 == 1)
     }
 
     /// Connects again if the connection is lost.
     ///
     /// # Errors
-    /// Also when another process has led meanwhile: what this one remembers of the database may be wrong.
+    /// Also when the database is not what this process remembers of it: another one has led meanwhile, or transactions are lost.
     pub fn reconnect(&mut self) -> Result<()> {
         if !self.is_lost() {
             return Ok(());
         }
-        let again = if self.writes { self.lead_again()? } else { Self::reader(&self.server)? };
+        let again = match self.role {
+            Role::Reads => Self::reader(&self.server)?,
+            Role::Writes => Self::leader(&self.server)?,
+            Role::Leads => self.lead_again()?,
+            Role::Follows => {
+                self.checked(Self::over(&self.server, lock::connect_follower(&self.server)?, self.role))?
+            }
+        };
         again.changed_rows.set(self.changed_rows.get());
-        again.term.set(self.term.get());
-        again.committed.set(self.committed.get());
+        again.others.set(self.others.get());
         *self = again;
         Ok(())
     }
 
     fn lead_again(&self) -> Result<Self> {
-        let again = match Self::writer(&self.server) {
+        let mut again = match Self::leader(&self.server) {
             // Perhaps the lost connection itself, until the server notices.
             Err(error @ Error::InUse { .. }) => {
-                self.check_term(&self.server.connect()?)?;
+                self.checked(Self::over(&self.server, self.server.connect()?, Role::Leads))?;
                 return Err(error);
             }
             again => again?,
         };
-        if let Err(error) = self.check_term(&again.link) {
+        again.role = Role::Leads;
+        self.checked(again)
+    }
+
+    /// A new connection, if the database is what this one remembers of it. One that was set back is marked.
+    fn checked(&self, again: Self) -> Result<Self> {
+        again.seen.set(self.seen.get());
+        if let Err(error) = again.look() {
             if matches!(error, Error::SetBack) {
                 lock::mark_set_back(&again.link)?;
             }
@@ -118,14 +205,26 @@ impl Session {
         Ok(again)
     }
 
-    /// Shows the server that this process is not stopped, and whether it still leads.
+    /// Shows the server that this process is not stopped, and finds out whether it still leads, and what others have done.
     pub fn keep_alive(&mut self) -> Result<()> {
         self.reconnect()?;
-        self.check_term(&self.link)
+        self.look()
     }
 
-    fn check_term(&self, link: &Link) -> Result<()> {
-        self.term.get().map_or(Ok(()), |term| lock::check_term(link, term, self.committed.get()))
+    fn look(&self) -> Result<()> {
+        if self.is_counted() {
+            let seen = self.seen.get();
+            self.see(lock::check_progress(&self.link, self.role == Role::Leads, seen)?, seen.transactions);
+        }
+        Ok(())
+    }
+
+    /// Remembers how far the database is. This process knows of `known` transactions.
+    fn see(&self, found: Progress, known: i64) {
+        if found.transactions != known {
+            self.others.set(true);
+        }
+        self.seen.set(found);
     }
 
     pub fn is_lost(&self) -> bool {
@@ -251,11 +350,15 @@ impl Session {
             // It may be committed, and its answer lost.
             return Err(if self.is_lost() { Error::OutcomeUnknown(failed.to_string()) } else { failed });
         }
-        if control == Control::Begin
-            && let Some(term) = self.term.get()
-        {
-            match lock::count_transaction(&self.link, term) {
-                Ok(number) => self.counted.set(number),
+        if control == Control::Begin && self.is_counted() {
+            let seen = self.seen.get();
+            match lock::count_transaction(&self.link, self.role == Role::Leads, seen) {
+                Ok(counted) => {
+                    if counted.transactions != seen.transactions + 1 {
+                        self.others.set(true);
+                    }
+                    self.counted.set(counted);
+                }
                 Err(error) => {
                     // The server would take nothing but this, and the next transaction could not begin.
                     if self.run_batch("ROLLBACK").is_err() {
@@ -266,7 +369,7 @@ impl Session {
             }
         }
         if control == Control::Commit {
-            self.committed.set(self.counted.get());
+            self.seen.set(self.counted.get());
         }
         match control {
             Control::Begin | Control::RollbackTo => self.transaction.set(Transaction::Open),

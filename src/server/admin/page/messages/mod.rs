@@ -45,6 +45,8 @@ pub(in crate::server::admin) struct Messages {
     pub new_job: &'static str,
     pub menu: &'static str,
     pub live: &'static str,
+    /// Before the name of the daemon that leads.
+    pub follows: &'static str,
     pub disconnected: &'static str,
     pub submits_paused: &'static str,
     pub submits_suspended: &'static str,

@@ -1,0 +1,202 @@
+//! Two processes on one database, as two stores. With the server that `ci/postgres` starts.
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::Clock;
+use crate::job::JobId;
+use crate::job::event::{Event, OperatorAction};
+use crate::job::policy::PollingPolicy;
+use crate::jobfile::Draft;
+use crate::rng::Rng;
+use crate::store::db::postgres::PostgresServer;
+use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
+use crate::store::job_files::{FileToIngest, IngestError, Source};
+use crate::store::notify::Topic;
+use crate::store::tests::{NOW, draft};
+
+/// A database of its own, which is a schema.
+fn database(schema: &str) -> Database {
+    let address = std::env::var("DROPREEL_TEST_DATABASE").expect("DROPREEL_TEST_DATABASE: run ci/postgres");
+    let address = format!("{address}?options=-csearch_path%3D{schema}");
+    let server = PostgresServer::new(&address, None).unwrap();
+    server.create_schema(schema);
+    Database::Postgres(server)
+}
+
+/// One with a server of its own, as in another process.
+fn open(role: Role, schema: &str, seed: u64) -> Store {
+    let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(seed));
+    Store::open_as(role, database(schema), policy, rng, Clock::machine()).unwrap().0
+}
+
+async fn ingest(store: &Store, name: &str, drafts: Vec<Draft>) -> Result<Vec<JobId>, IngestError> {
+    let file = FileToIngest {
+        source: Source::Inbox,
+        file_name: Some(name.into()),
+        sha256: name.into(),
+        bytes: 10,
+        idempotency_key: None,
+        inputs_sha256: None,
+    };
+    let drafts = Box::new(drafts.into_iter().map(Ok));
+    store.ingest(file, drafts, NOW).await.map(|ingested| ingested.jobs)
+}
+
+async fn change_of(store: &Store, job: JobId) -> i64 {
+    store
+        .read(move |connection| {
+            let select = "SELECT last_change FROM jobs WHERE id = ?1";
+            Ok(connection.query_row(select, [job], |row| row.get(0))?)
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn changes_of_two_processes_are_numbered_one_after_the_other() {
+    let (leader, follower) = (open(Role::Leader, "numbers", 1), open(Role::Follower, "numbers", 2));
+    assert!(!leader.follows() && follower.follows());
+    let mut numbers = Vec::new();
+    for round in 0..10 {
+        for (store, of) in [(&leader, "leader"), (&follower, "follower")] {
+            let jobs = ingest(store, &format!("{of}-{round}.json"), vec![draft(of)]).await.unwrap();
+            numbers.push(change_of(store, jobs[0]).await);
+        }
+    }
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    let news = leader.listen(Topic::Changes);
+    ingest(&follower, "last.json", vec![draft("last")]).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), news.next()).await.expect("the leader hears of it");
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn actions_and_resumptions_of_a_follower_reach_the_leader() {
+    let (leader, follower) = (open(Role::Leader, "actions", 1), open(Role::Follower, "actions", 2));
+    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
+    follower.apply(job, Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
+    assert_eq!(leader.details(job).await.unwrap().job.state_name().to_string(), "cancelled");
+    let resumed = leader.listen(Topic::Resume);
+    ingest(&follower, "b.json", vec![draft("b")]).await.unwrap();
+    let soon = Duration::from_secs(3);
+    tokio::time::timeout(soon, resumed.next()).await.expect_err("any other commit is no wish to resume");
+    follower.resume_calls(NOW).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), resumed.next()).await.expect("the leader resumes");
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn follower_may_lead_once_the_leader_is_gone_and_then_is_the_only_one() {
+    let (leader, follower) = (open(Role::Leader, "may_lead", 1), open(Role::Follower, "may_lead", 2));
+    let other = open(Role::Follower, "may_lead", 3);
+    let wait = Duration::from_secs(3);
+    tokio::time::timeout(wait, follower.may_lead()).await.expect_err("another leads");
+    drop(leader);
+    let one = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::select! {
+            () = follower.may_lead() => true,
+            () = other.may_lead() => false,
+        }
+    });
+    let (may, stays) =
+        if one.await.expect("one of them may") { (follower, other) } else { (other, follower) };
+    tokio::time::timeout(wait, stays.may_lead()).await.expect_err("the lock is the other's");
+    drop(may);
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn long_file_that_a_new_leader_has_deleted_is_not_accepted_in_part() {
+    let leader = open(Role::Leader, "staged", 1);
+    let follower = open(Role::Follower, "staged", 2);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let drafts = (0..2 * MAX_JOBS_PER_COMMIT).map(move |number| {
+        if number == MAX_JOBS_PER_COMMIT {
+            let _ = wait.recv_timeout(Duration::from_secs(60));
+        }
+        Ok(draft(&format!("job-{number}")))
+    });
+    let file = FileToIngest {
+        source: Source::Inbox,
+        file_name: Some("long.jsonl".into()),
+        sha256: "long".into(),
+        bytes: 10,
+        idempotency_key: None,
+        inputs_sha256: None,
+    };
+    let ingestion = tokio::spawn({
+        let follower = follower.clone();
+        async move { follower.ingest(file, Box::new(drafts), NOW).await }
+    });
+    let staged = async || {
+        let count = "SELECT count(*) FROM batches WHERE staged = 1 AND jobs > 0";
+        follower
+            .read(move |connection| Ok(connection.query_row(count, [], |row| row.get::<_, i64>(0))?))
+            .await
+            .unwrap()
+    };
+    while staged().await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(leader);
+    let again = loop {
+        // The follower may have taken the lock; it gives it back with its connection only.
+        let opened = Store::open_as(
+            Role::Leader,
+            database("staged"),
+            PollingPolicy::DEFAULT,
+            Rng::seeded(3),
+            Clock::machine(),
+        );
+        if let Ok((store, _)) = opened {
+            break store;
+        }
+        follower.read(|connection| Ok(connection.execute_batch(TERMINATE_OTHERS)?)).await.unwrap();
+    };
+    go_on.send(()).unwrap();
+    ingestion.await.unwrap().expect_err("it must be read again");
+    again.finish_unfinished().await.unwrap();
+    let jobs = "SELECT count(*) FROM jobs";
+    let left =
+        again.read(move |connection| Ok(connection.query_row(jobs, [], |row| row.get::<_, i64>(0))?)).await;
+    assert_eq!(left.unwrap(), 0);
+    let jobs = ingest(&follower, "long.jsonl", vec![draft("long")]).await.unwrap();
+    assert_eq!(jobs.len(), 1, "and is accepted then");
+}
+
+/// Ends the connections that hold the lock of the leader.
+const TERMINATE_OTHERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = 1685221484 AND granted AND pid <> pg_backend_pid()
+      AND objid::bigint = hashtext(current_schema())::bigint & 4294967295";
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn job_claimed_by_one_process_is_free_for_others_once_that_is_gone() {
+    let (leader, follower) = (open(Role::Leader, "claims", 1), open(Role::Follower, "claims", 2));
+    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
+    assert!(follower.claim_downloads(job).await.unwrap());
+    assert!(follower.claim_downloads(job).await.unwrap(), "its own");
+    assert!(!leader.claim_downloads(job).await.unwrap());
+    let claimed = async |store: &Store| {
+        let read = |connection: &Connection| {
+            let condition = connection.unclaimed().unwrap();
+            let select = format!("SELECT count(*) FROM jobs WHERE {condition}");
+            Ok(connection.query_row(&select, [], |row| row.get::<_, i64>(0))?)
+        };
+        store.read(read).await.unwrap() == 0
+    };
+    assert!(claimed(&leader).await && !claimed(&follower).await);
+    follower.release_downloads(job).await.unwrap();
+    assert!(!claimed(&leader).await);
+    assert!(follower.claim_downloads(job).await.unwrap());
+    drop(follower);
+    for _ in 0..100 {
+        if leader.claim_downloads(job).await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the claim of a process that is gone lasts");
+}
