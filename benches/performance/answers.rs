@@ -23,7 +23,7 @@ pub struct Load {
     pub per_second: Series,
     pub p50_ms: Series,
     pub p99_ms: Series,
-    requests: f64,
+    pub requests: f64,
 }
 
 impl Load {

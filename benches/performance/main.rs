@@ -4,6 +4,7 @@
 //! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000), `--files N` the job
 //! files of `ingest` (10,000).
 //! `costs` counts instead of timing, and fails if the counts differ from the table; only if it is named. See `ci/costs`.
+//! `engines` compares SQLite with PostgreSQL; only if it is named. See `ci/engines`.
 //! `--against BINARY` compares another build of dropreel with this one, in turn. `--write` puts the tables into
 //! docs/performance.md, in place of those of the same host. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
 #![allow(
@@ -21,6 +22,7 @@ mod clips;
 mod concurrent;
 mod costs;
 mod downloads;
+mod engines;
 mod harness;
 mod history;
 mod host;
@@ -61,7 +63,7 @@ fn main() {
         rows: number("--rows", 1_000_000),
         files: number("--files", 10_000),
     };
-    let parts: [(&str, Part, &[&str]); 9] = [
+    let parts: [(&str, Part, &[&str]); 10] = [
         ("answers", answers::measure, &["wrk"]),
         ("peers", peers::measure, &["wrk", "python3"]),
         ("ingest", ingest::measure, &[]),
@@ -71,6 +73,7 @@ fn main() {
         ("history", history::measure, &[]),
         ("idle", idle::measure, &[]),
         (costs::PART, costs::measure, &["valgrind", "strace"]),
+        (engines::PART, engines::measure, &["wrk"]),
     ];
     let other = arguments
         .iter()
@@ -78,9 +81,10 @@ fn main() {
         .map(|at| PathBuf::from(&arguments[at + 1]));
     let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, ..)| is_named(name));
-    // Counts need a build of their own.
+    // Counts need a build of their own, and engines a server.
+    let is_apart = |name: &str| [costs::PART, engines::PART].contains(&name);
     let chosen: Vec<_> =
-        parts.into_iter().filter(|(name, ..)| is_named(name) || (all && *name != costs::PART)).collect();
+        parts.into_iter().filter(|(name, ..)| is_named(name) || (all && !is_apart(name))).collect();
     // Check all programs before the first part, which takes minutes.
     for (name, _, programs) in &chosen {
         for program in programs.iter().chain(&["curl"]) {
