@@ -404,6 +404,13 @@ fn clock_set_back_by_a_day_makes_delayed_work_due_again() {
 }
 
 #[test]
+fn job_accepted_by_a_clock_ahead_is_due_when_it_is_set_back() {
+    let identity = Identity { created_at: START.plus(HOUR), ..new_job().identity().clone() };
+    let corrected = step(&Job::accept(identity, None), &Event::ClockSetBack, at(START)).job;
+    assert_eq!(corrected.state().schedule().map(|schedule| schedule.due), Some(START));
+}
+
+#[test]
 fn not_before_is_kept_when_the_clock_is_set_back() {
     let identity = new_job().identity().clone();
     let job = Job::accept(identity, Some(START.plus(48 * HOUR)));

@@ -1,5 +1,7 @@
 //! Time: the alert before a link expires, and a wall clock that was wrong.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::job::history::HistoryEvent;
 use crate::job::output::Output;
@@ -91,13 +93,16 @@ fn correct_downloading(downloading: &mut Downloading, now: Timestamp) {
     }
 }
 
-/// No wait of dropreel's own exceeds the slowest poll. A longer one that the provider asked for is kept by the gate.
+/// No wait of dropreel's own exceeds the slowest poll. A longer one that the provider asked for is kept by the gate. What was due
+/// when it began is due now.
 fn correct(schedule: &mut Schedule, now: Timestamp) {
+    let waited = schedule.due > schedule.since;
     limit_to_now(&mut schedule.since, now);
     if let Some(failing_since) = &mut schedule.failing_since {
         limit_to_now(failing_since, now);
     }
-    schedule.due = schedule.due.min(now.plus(SLOW_POLL_INTERVAL));
+    let longest = if waited { SLOW_POLL_INTERVAL } else { Duration::ZERO };
+    schedule.due = schedule.due.min(now.plus(longest));
 }
 
 /// What has begun cannot have begun in the future.
