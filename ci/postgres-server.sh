@@ -1,48 +1,75 @@
-# Sourced: starts a private PostgreSQL server from Debian's package in a temporary folder, not as root, and stops it at the end.
-#   . ci/postgres-server.sh [PARENT]     its folder is in PARENT
-# Sets `address`, and `control`, a program that does to the server what its first argument says.
-
+# Sourced: private PostgreSQL servers from Debian's package, not as root.
 . ci/need.sh
-programs() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
-[ -n "$(programs)" ] || need pg_ctlcluster postgresql
-bin=$(programs)
 
-folder=$(mktemp -d -p "${1:-${TMPDIR:-/tmp}}")
-chmod 755 "$folder"
-port=$((20000 + $$ % 10000))
-if [ "$(id -u)" = 0 ]; then
-    chown postgres "$folder"
-    as() { runuser -u postgres -- "$@"; }
-else
-    as() { "$@"; }
-fi
-control=$folder/control
-cat >"$control" <<END
+programs() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
+
+# start_postgres FOLDER ADDRESS PORT [COMMAND...]: makes a server in FOLDER, which is empty, and starts it; COMMAND runs what
+# follows it, in another network namespace perhaps. Then FOLDER/control does to the server what its first argument says.
+start_postgres() {
+    local folder=$1 address=$2 port=$3 bin run
+    shift 3
+    [ -n "$(programs)" ] || need pg_ctlcluster postgresql
+    bin=$(programs)
+    run="$*"
+    chmod 755 "$folder"
+    if [ "$(id -u)" = 0 ]; then
+        chown postgres "$folder"
+        run="$run runuser -u postgres --"
+    fi
+    cat >"$folder/control" <<END
 #!/bin/sh
-run() { $( [ "$(id -u)" = 0 ] && echo 'runuser -u postgres -- ' )"\$@"; }
-pid() { head -1 $folder/data/postmaster.pid; }
-signal() { kill "\$1" \$(ps -o pid= --ppid "\$(pid)" -p "\$(pid)"); }
+# Does to the server what the word says.
+run() { $run "\$@"; }
+# A connection may end in between.
+signal() { kill "\$1" \$(ps -o pid= --ppid "\$(head -1 $folder/data/postmaster.pid)" -p "\$(head -1 $folder/data/postmaster.pid)") 2>/dev/null || true; }
+start() {
+    # After a crash, what its processes leave behind is in the way for a moment.
+    for attempt in 1 2 3 4 5; do
+        run $bin/pg_ctl -D $folder/data -w -s -l $folder/log start \\
+            -o "-p $port -k $folder -c listen_addresses=$address -c max_connections=300 \$1" >/dev/null 2>&1 && return
+        sleep 1
+    done
+    tail $folder/log >&2
+    return 1
+}
 case \$1 in
-database) run $bin/createdb -h $folder -p $port -U dropreel "\$2" ;;
-pid) pid ;;
+pid) head -1 $folder/data/postmaster.pid ;;
+# A new one in place of one that is there.
+database)
+    run $bin/dropdb --if-exists --force -h $folder -p $port -U dropreel "\$2" 2>/dev/null
+    run $bin/createdb -h $folder -p $port -U dropreel "\$2"
+    ;;
 halt) signal -STOP ;;
 resume) signal -CONT ;;
 crash) signal -KILL ;;
 stop) run $bin/pg_ctl -D $folder/data -m immediate -w -s stop ;;
-start)
-    # After a crash, what its processes leave behind is in the way for a moment.
-    for attempt in 1 2 3 4 5; do
-        run $bin/pg_ctl -D $folder/data -w -s -l $folder/log start \\
-            -o "-p $port -k $folder -c listen_addresses=127.0.0.1 -c max_connections=300 \$2" >/dev/null && exit 0
-        sleep 1
-    done
-    exit 1
+start) start "\$2" ;;
+# What a replica has that lags behind, and that it takes over.
+copy) run $bin/pg_basebackup -h $folder -p $port -U dropreel -D $folder/copy -X stream --checkpoint=fast --no-sync ;;
+fail-over)
+    signal -KILL
+    rm -rf $folder/data && mv $folder/copy $folder/data && start
+    ;;
+# A disk without space, and one with. The server may have ended meanwhile.
+fill) cat /dev/zero >$folder/filler 2>/dev/null || true ;;
+free)
+    rm -f $folder/filler
+    run $bin/pg_ctl -D $folder/data -s status >/dev/null || start
     ;;
 esac
 END
-chmod 755 "$control"
-trap '"$control" resume 2>/dev/null || true; "$control" stop 2>/dev/null || true; rm -rf "$folder"' EXIT
+    chmod 755 "$folder/control"
+    $run "$bin/initdb" -D "$folder/data" -U dropreel -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+    "$folder/control" start
+}
 
-as "$bin/initdb" -D "$folder/data" -U dropreel -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
-"$control" start
-address=postgres://dropreel@127.0.0.1:$port
+# private_postgres [PARENT]: starts a server for the tests on this machine, in a folder in PARENT, and stops it at the end. Sets
+# `address`, and `control`, which does to it what its first argument says.
+private_postgres() {
+    folder=$(mktemp -d -p "${1:-${TMPDIR:-/tmp}}")
+    control=$folder/control
+    local port=$((20000 + $$ % 10000))
+    address=postgres://dropreel@127.0.0.1:$port
+    trap '"$control" resume 2>/dev/null || true; "$control" stop 2>/dev/null || true; rm -rf "$folder"' EXIT
+    start_postgres "$folder" 127.0.0.1 "$port"
+}
