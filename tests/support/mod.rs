@@ -50,6 +50,31 @@ pub fn png(content: &[u8]) -> Vec<u8> {
     [&b"\x89PNG\r\n\x1A\n"[..], &chunks].concat()
 }
 
+/// The environment of a daemon whose work takes little time.
+pub fn settings(data: &Path, provider: &str) -> BTreeMap<String, String> {
+    let settings = [
+        ("DROPREEL_DATA_DIR", data.display().to_string()),
+        ("DROPREEL_PROVIDER__BASE_URL", provider.to_owned()),
+        ("DROPREEL_PROVIDER__API_KEY", KEY.to_owned()),
+        ("DROPREEL_PROVIDER__SUBMIT_PER_SECOND", "100.0".to_owned()),
+        // Tests of quotes switch them on: the others count calls.
+        ("DROPREEL_PROVIDER__QUOTES", "off".to_owned()),
+        ("DROPREEL_PROVIDER__MAX_RUNNING", "200".to_owned()),
+        ("DROPREEL_PROVIDER__REQUEST_TIMEOUT", "3s".to_owned()),
+        ("DROPREEL_INBOX__SETTLE", "200ms".to_owned()),
+        ("DROPREEL_INBOX__RESCAN", "1s".to_owned()),
+        ("DROPREEL_CALLBACKS__LISTEN", "127.0.0.1:0".to_owned()),
+        ("DROPREEL_CALLBACKS__PUBLIC_URL", "http://127.0.0.1:0".to_owned()),
+        ("DROPREEL_POLLING__CALLBACK_GRACE", "5s".to_owned()),
+        ("DROPREEL_POLLING__INTERVAL", "200ms".to_owned()),
+        ("DROPREEL_POLLING__MAX_INTERVAL", "1s".to_owned()),
+        ("DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
+        ("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
+        ("TZ", "UTC".to_owned()),
+    ];
+    settings.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
 /// A test's daemon, sandbox and folders.
 pub struct Rig {
     folder: tempfile::TempDir,
@@ -86,28 +111,7 @@ impl Rig {
             ..Options::default()
         };
         let sandbox = dropreel::sandbox::start(listener, options, Clock::machine()).await.unwrap();
-        let data = folder.path().join("data");
-        let settings = [
-            ("DROPREEL_DATA_DIR", data.display().to_string()),
-            ("DROPREEL_PROVIDER__BASE_URL", sandbox.base_url()),
-            ("DROPREEL_PROVIDER__API_KEY", KEY.to_owned()),
-            ("DROPREEL_PROVIDER__SUBMIT_PER_SECOND", "100.0".to_owned()),
-            // Tests of quotes switch them on: the others count calls.
-            ("DROPREEL_PROVIDER__QUOTES", "off".to_owned()),
-            ("DROPREEL_PROVIDER__MAX_RUNNING", "200".to_owned()),
-            ("DROPREEL_PROVIDER__REQUEST_TIMEOUT", "3s".to_owned()),
-            ("DROPREEL_INBOX__SETTLE", "200ms".to_owned()),
-            ("DROPREEL_INBOX__RESCAN", "1s".to_owned()),
-            ("DROPREEL_CALLBACKS__LISTEN", "127.0.0.1:0".to_owned()),
-            ("DROPREEL_CALLBACKS__PUBLIC_URL", "http://127.0.0.1:0".to_owned()),
-            ("DROPREEL_POLLING__CALLBACK_GRACE", "5s".to_owned()),
-            ("DROPREEL_POLLING__INTERVAL", "200ms".to_owned()),
-            ("DROPREEL_POLLING__MAX_INTERVAL", "1s".to_owned()),
-            ("DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
-            ("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
-            ("TZ", "UTC".to_owned()),
-        ];
-        let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
+        let settings = settings(&folder.path().join("data"), &sandbox.base_url());
         Self {
             folder,
             sandbox,
