@@ -157,6 +157,27 @@ pub(in crate::store) fn hot_statements() -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::details::select_where;
+    use crate::store::tests::{Rig, draft, raw};
+
+    #[tokio::test]
+    #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+    async fn server_reads_no_other_jobs_to_list_jobs_again() {
+        let rig = Rig::new();
+        for _ in 0..3 {
+            let drafts = (0..2_000).map(|_| Draft { again: true, ..draft("sakura") });
+            rig.ingest(drafts.collect()).await;
+        }
+        let connection = raw(&rig.path());
+        connection.execute_batch("ANALYZE").unwrap();
+        let sql = format!("EXPLAIN {}", select_where(JOBS_AGAIN).replace("?1", "'a'"));
+        let mut statement = connection.prepare_cached(&sql).unwrap();
+        let plan: Vec<String> =
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let plan = plan.join("\n");
+        let reads_all = plan.contains("Backward using jobs_pkey") || plan.contains("Seq Scan on jobs");
+        assert!(!reads_all && plan.contains("jobs_by_batch"), "{plan}");
+    }
 
     #[test]
     fn versions_count_on_from_the_highest() {
