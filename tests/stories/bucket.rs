@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use dropreel::clock::{Clock, Timestamp};
+use dropreel::library::Library;
+use dropreel::library::bucket::Bucket;
+use dropreel::library::epoch_record::{EpochRecord, RecordError};
+use dropreel::rng::Rng;
+use dropreel::secret::Secret;
+use dropreel::settings::{BucketKeys, BucketSettings, LibraryMode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::bucket::{BucketServer, Fault, NAME, SECRET_KEY};
+use crate::support::bucket::{BucketServer, Fault, KEY_ID, NAME, SECRET_KEY};
 use crate::support::{Rig, files_below, quick};
 
 async fn rig(server: &BucketServer) -> Rig {
@@ -249,6 +256,38 @@ async fn bucket_without_keys_is_refused_at_the_start() {
 }
 
 /// `ci/storage` starts a server and names it in `DROPREEL_S3`.
+#[tokio::test]
+async fn epoch_record_is_replaced_only_as_it_was_found() {
+    let (server, folder) = (BucketServer::start(), tempfile::tempdir().unwrap());
+    let (clock, rng) = (Clock::machine(), Rng::seeded(1));
+    let settings = BucketSettings {
+        address: format!("s3://{NAME}"),
+        bucket: NAME.to_owned(),
+        prefix: String::new(),
+        endpoint: Some(format!("http://{}", server.address).parse().unwrap()),
+        region: "us-east-1".to_owned(),
+        keys: Some(BucketKeys {
+            id: KEY_ID.to_owned(),
+            secret: Secret::new(SECRET_KEY),
+            session_token: None,
+        }),
+    };
+    let root = folder.path().join("videos");
+    let library = Library::open(&root, LibraryMode::Private, folder.path(), &rng).unwrap();
+    let library = library.with_bucket(Some(Bucket::open(&settings).unwrap()));
+    let at = Timestamp::from_millis(0);
+    let record = |epoch| EpochRecord { epoch, node: -1, run: 2, host: "a".into(), at };
+    let nothing = library.epoch_record(7, &clock).await.unwrap();
+    library.write_epoch_record(7, &record(1), nothing.clone(), &clock).await.unwrap();
+    let again = library.write_epoch_record(7, &record(2), nothing, &clock).await;
+    assert!(matches!(again, Err(RecordError::Changed)), "another daemon has made one: {again:?}");
+    let found = library.epoch_record(7, &clock).await.unwrap();
+    library.write_epoch_record(7, &record(2), found.clone(), &clock).await.unwrap();
+    let again = library.write_epoch_record(7, &record(3), found, &clock).await;
+    assert!(matches!(again, Err(RecordError::Changed)), "another daemon has replaced it: {again:?}");
+    assert_eq!(library.epoch_record(7, &clock).await.unwrap().record, Some(record(2)));
+}
+
 #[tokio::test]
 #[ignore = "needs the S3 server that ci/storage starts"]
 async fn server_of_others_keeps_videos_whole() {

@@ -72,7 +72,9 @@ pub fn settings(data: &Path, provider: &str) -> BTreeMap<String, String> {
         ("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
         ("TZ", "UTC".to_owned()),
     ];
-    settings.map(|(key, value)| (key.to_owned(), value)).into()
+    let mut settings = BTreeMap::from(settings.map(|(key, value)| (key.to_owned(), value)));
+    settings.extend(std::env::var(mutants::VARIABLE).map(|mutant| (mutants::VARIABLE.to_owned(), mutant)));
+    settings
 }
 
 /// A test's daemon, sandbox and folders.

@@ -1,6 +1,7 @@
 //! The mutants of `tests/mutants`: patches that each add one bug, to show that a harness catches it.
 //!
-//! `ci/mutants` applies all of them to a copy of the repository. Each stays off until [`VARIABLE`] names it.
+//! `ci/mutants` applies all of them to a copy of the repository. Each stays off until [`VARIABLE`] names it. Those that a test
+//! with a server or a bucket must catch are run by `ci/cluster mutants`: the line `Test: ` names it.
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub struct Mutant {
     /// The stem of its patch.
     pub name: String,
     caught_by: Vec<String>,
+    has_test: bool,
 }
 
 impl Mutant {
@@ -38,11 +40,13 @@ impl Mutant {
         Self {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
             caught_by: caught_by.split(", ").map(str::to_owned).collect(),
+            has_test: text.lines().any(|line| line.starts_with("Test: ")),
         }
     }
 
-    /// Whether this harness must catch it: `crash`, `power` or `simulation`.
+    /// Whether this harness must catch it: `crash`, `power`, `simulation` or, by one test, `servers`.
     pub fn is_caught_by(&self, harness: &str) -> bool {
-        self.caught_by.iter().any(|name| name == harness)
+        let is_runnable = harness != "servers" || self.has_test;
+        is_runnable && self.caught_by.iter().any(|name| name == harness)
     }
 }
