@@ -23,7 +23,7 @@ use crate::fs::lock::{DataLock, InboxLock, LockError};
 use crate::heartbeats::STALLED_AFTER;
 use crate::inbox::Inbox;
 use crate::rng::Rng;
-use crate::server::admin::{self, AdminServer, AdoptTasks};
+use crate::server::admin::{self, AdminServer, AdoptTasks, other_secret};
 use crate::server::public::{self, PublicServer};
 use crate::settings::{Settings, load_callback_secrets};
 use crate::stages::adopt::Adopter;
@@ -108,6 +108,9 @@ impl Daemon {
         }
         tasks.spawn(watch_database(pipeline.store.clone(), clock.clone(), stopped.clone()));
         if role == Role::Follower {
+            if let Some(why) = other_secret(&pipeline.store, &pipeline.secrets).await {
+                tracing::error!("{why}");
+            }
             let (store, data_dir) = (pipeline.store.clone(), settings.data_dir.clone());
             tasks.spawn(follower::note_epochs(store, data_dir, clock.clone(), stopped.clone()));
         }

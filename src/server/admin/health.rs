@@ -1,8 +1,12 @@
 //! What is wrong with the running daemon, a sentence each, for `readyz`, the metrics and the page.
 
+use parking_lot::RwLock;
+
 use crate::heartbeats::STALLED_AFTER;
 use crate::library::bucket::Bucket;
+use crate::secret::CallbackSecrets;
 use crate::server::admin::state::AdminServer;
+use crate::store::Store;
 
 /// Problems because of which the daemon is not ready.
 pub(super) fn problems(server: &AdminServer) -> Vec<String> {
@@ -17,13 +21,13 @@ pub(super) fn problems(server: &AdminServer) -> Vec<String> {
 }
 
 /// Why a daemon that follows does not accept the callbacks that the leader asks for.
-pub(super) async fn other_secret(server: &AdminServer) -> Option<String> {
-    if !server.store.follows() {
+pub async fn other_secret(store: &Store, secrets: &RwLock<CallbackSecrets>) -> Option<String> {
+    if !store.follows() {
         return None;
     }
     // A failure of the database is a reason of its own.
-    let of_leader = server.store.callback_secret_fingerprint().await.ok().flatten()?;
-    let is_known = server.callback_secrets.read().include(of_leader);
+    let of_leader = store.callback_secret_fingerprint().await.ok().flatten()?;
+    let is_known = secrets.read().include(of_leader);
     (!is_known).then(|| {
         "the callback secret is not that of the leader, so callbacks are refused here: give both the same \
          `callbacks.secret_file`"

@@ -46,6 +46,7 @@ use tokio::sync::Semaphore;
 use crate::api::data_dir::DataDir;
 use crate::server::connection_limits::ConnectionLimits;
 use auth::{AuthTokens, RequestCheck};
+pub use health::other_secret;
 use http::{get_or_head, json_response, resource};
 use problem::Problem;
 use state::AdminState;
@@ -171,7 +172,7 @@ async fn get_readiness(admin: web::Data<AdminState>) -> Result<HttpResponse, Pro
     if let Err(error) = admin.server.store.last_change().await {
         reasons.push(error.to_string());
     }
-    reasons.extend(health::other_secret(&admin.server).await);
+    reasons.extend(health::other_secret(&admin.server.store, &admin.server.callback_secrets).await);
     if reasons.is_empty() {
         let answer = match (admin.server.store.has_others(), admin.server.store.leader()) {
             (false, _) => json!({ "ready": true }),

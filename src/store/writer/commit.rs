@@ -81,6 +81,10 @@ impl WriterLoop {
         let interval = self.connection.keep_alive_interval().map(|interval| (interval, self.clock.tick()));
         let (interval, mut looked_at) = interval.unzip();
         let longest = interval.unwrap_or(Duration::MAX);
+        // Who leads is known at once.
+        if interval.is_some() && !self.keep_alive() {
+            return;
+        }
         while let Some(batch) = batches.next(longest, |write| write.kind() == WriteKind::Background) {
             let mut continues = batch.is_empty() || self.commit_and_answer(batch);
             // Also under constant load.

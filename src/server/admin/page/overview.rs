@@ -83,7 +83,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let newest = store.ended_jobs(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
     let spent = store.charged_since(recent).await?;
     let mut problems = health::problems(server);
-    problems.extend(health::other_secret(server).await);
+    problems.extend(health::other_secret(store, &server.callback_secrets).await);
     problems.extend(health::warnings(server));
     problems.extend(leftovers(server, m, now).await);
     let budgets =
