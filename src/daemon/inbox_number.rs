@@ -8,26 +8,25 @@ use crate::rng::Rng;
 
 /// In the data folder.
 const FILE: &str = "inbox_number";
-/// JSON and SQL have these numbers exactly.
-const MAX_NUMBER: u64 = 1 << 53;
+/// An advisory lock of the server has such a number.
+const MAX_NUMBER: u64 = 0x7fff_ffff;
 
 /// The number in the file of the folder, which is drawn at the first start.
 ///
 /// # Errors
 /// When the file can be neither read nor written.
-pub(super) fn inbox_number(data_dir: &Path, rng: &Rng) -> Result<i64, FsError> {
+pub(super) fn inbox_number(data_dir: &Path, rng: &Rng) -> Result<i32, FsError> {
     let path = data_dir.join(FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            if let Ok(number) = text.trim().parse() {
-                return Ok(number);
-            }
+            // With another number, what waits in the inbox could be taken for new.
+            let damaged = |_| std::io::Error::new(ErrorKind::InvalidData, "is damaged: it holds no number");
+            return text.trim().parse().map_err(|error| FsError::new(&path, damaged(error)));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(FsError::new(&path, error)),
     }
-    // Files that were left in the inbox under another number are read again, and found in the database by their content.
-    let number = rng.below(MAX_NUMBER) + 1;
+    let number = rng.below(MAX_NUMBER);
     write_durably(&path, format!("{number}\n").as_bytes())?;
-    Ok(i64::try_from(number).unwrap_or(i64::MAX))
+    Ok(i32::try_from(number).unwrap_or(i32::MAX))
 }

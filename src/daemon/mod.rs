@@ -176,7 +176,9 @@ impl Daemon {
     pub async fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
         self.pipeline.store.set_operator_prices(settings.budget.prices.clone());
         self.pipeline.store.set_budgets(settings.budget.budgets(&self.clock));
-        self.pipeline.store.count_days().await?;
+        if self.pipeline.leading.is_some() {
+            self.pipeline.store.count_days().await?;
+        }
         if let Some(key) = settings.provider.api_key.clone() {
             self.pipeline.media.set_key(key.clone());
             if let Some(Leading { session, .. }) = &self.pipeline.leading {
@@ -198,12 +200,13 @@ impl Daemon {
         self.shut_down(true).await;
     }
 
-    /// The same, without waiting for answers of the servers: somebody has to lead.
-    pub async fn stop_at_once(self) {
-        self.shut_down(false).await;
+    /// The same within four seconds, since somebody has to lead. False: the database is still open here, by work that has not
+    /// ended.
+    pub async fn stop_at_once(self) -> bool {
+        self.shut_down(false).await
     }
 
-    async fn shut_down(mut self, gracefully: bool) {
+    async fn shut_down(mut self, gracefully: bool) -> bool {
         failpoints::hit(FailPoint::ShutdownBegan);
         self.stop.send_replace(true);
         let servers = self.servers.iter().map(|server| server.stop(gracefully));
@@ -211,7 +214,8 @@ impl Daemon {
             futures_util::future::join_all(servers).await;
             while self.tasks.join_next().await.is_some() {}
         };
-        if self.clock.within(DRAIN_TIMEOUT, drained).await.is_none() {
+        let timeout = if gracefully { DRAIN_TIMEOUT } else { CLOSE_TIMEOUT };
+        if self.clock.within(timeout, drained).await.is_none() {
             tracing::warn!("shutdown timed out; unfinished work resumes at the next start");
         }
         self.tasks.shutdown().await;
@@ -221,8 +225,9 @@ impl Daemon {
         drop((store, leading, media));
         // Not for ever: a request that hangs may still hold one.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
-        let _ = self.clock.within(CLOSE_TIMEOUT, closed).await;
+        let is_closed = self.clock.within(CLOSE_TIMEOUT, closed).await.is_some();
         failpoints::hit(FailPoint::ShutdownClosed);
+        is_closed
     }
 }
 

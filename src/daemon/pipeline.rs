@@ -141,16 +141,21 @@ impl Pipeline {
         let library = library.with_bucket(bucket);
         failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
-        let (store, closing) =
-            Store::open_as(role, database(settings)?, polling_policy(settings), rng.clone(), clock.clone())?;
+        let mut database = database(settings)?;
         if settings.database_server.is_some() {
-            store.set_inbox_number(inbox_number(&settings.data_dir, &rng)?);
+            database = database.of_process(inbox_number(&settings.data_dir, &rng)?);
         }
+        let (store, closing) =
+            Store::open_as(role, database, polling_policy(settings), rng.clone(), clock.clone())?;
         // Before the first event: hooks are not notified of earlier ones.
         store.set_subscriptions(subscriptions(&settings.hooks));
         store.set_budgets(settings.budget.budgets(&clock));
         store.set_operator_prices(settings.budget.prices.clone());
-        store.set_fair_by(settings.provider.fair_by.clone()).await?;
+        let fair_by = settings.provider.fair_by.clone();
+        match role {
+            Role::Leader => store.set_fair_by(fair_by).await?,
+            Role::Follower => store.follow_fair_by(fair_by),
+        }
         let secret = secrets.read().fingerprint();
         store.set_callback_secret_fingerprint(secret).await?;
         let fingerprint = key.fingerprint();

@@ -25,6 +25,9 @@ pub enum ServeError {
     /// It could not take over from another daemon.
     #[error("cannot take over: {0}")]
     TakeOver(#[source] StartError),
+    /// It followed, and cannot lead while it still has the database open.
+    #[error("cannot take over while work of this process still uses the database; a restart leads")]
+    StillOpen,
     /// The database failed; only a restart shows what was committed.
     #[error("the database failed: {0}; a restart shows what was committed")]
     Database(String),
@@ -43,7 +46,11 @@ impl ServeError {
             Self::Start(error) if error.is_transient() => 1,
             Self::Settings(_) | Self::Start(_) => 2,
             // It started before.
-            Self::TakeOver(_) | Self::Database(_) | Self::Listener(_) | Self::Signals(_) => 1,
+            Self::TakeOver(_)
+            | Self::StillOpen
+            | Self::Database(_)
+            | Self::Listener(_)
+            | Self::Signals(_) => 1,
         }
     }
 }
@@ -138,8 +145,10 @@ impl Service {
                 ServiceEvent::Reload => reload(&daemon, load).await,
                 ServiceEvent::MayLead => {
                     tracing::info!("no daemon leads any more; this one takes over");
-                    daemon.stop_at_once().await;
-                    return Ok(true);
+                    return match daemon.stop_at_once().await {
+                        true => Ok(true),
+                        false => Err(ServeError::StillOpen),
+                    };
                 }
                 ServiceEvent::DatabaseFailed(why) => {
                     tracing::error!("the database failed: {why}");

@@ -24,6 +24,11 @@ impl Store {
         self.fair_by.read().clone()
     }
 
+    /// Uses the label for new jobs without renewing turns: the process that leads does.
+    pub fn follow_fair_by(&self, label: Option<String>) {
+        *self.fair_by.write() = label;
+    }
+
     /// Sets the label whose values take turns. If it is another one than at the last start, the turns of all jobs are
     /// renewed: some seconds for a million jobs. Call it before the first job is ingested or submitted.
     ///

@@ -98,6 +98,10 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn resume_calls(&self, now: Timestamp) -> Result<(), StoreError> {
+        if !self.has_others() {
+            self.wake(Topic::Resume);
+            return Ok(());
+        }
         self.writer
             .write(move |writing| {
                 writing.notify(Topic::Resume);

@@ -143,8 +143,6 @@ pub struct Store {
     activity: Arc<Mutex<activity::LastActivity>>,
     /// The label whose values take turns.
     fair_by: Arc<RwLock<Option<String>>>,
-    /// The number of the inbox here, where daemons with other ones share the database.
-    inbox: Arc<OnceLock<i64>>,
 }
 
 struct Readers {
@@ -192,14 +190,11 @@ impl Store {
     ) -> Result<(Self, WriterHandle), OpenError> {
         let database = database.into();
         let failed = |source| OpenError::Database { database: database.clone(), source };
-        let (connection, unfinished) = match role {
-            Role::Leader => {
-                let connection = opening::open_writer(&database)?;
-                let unfinished = job_files::unfinished::recover(&connection).map_err(failed)?;
-                (connection, unfinished)
-            }
-            Role::Follower => (opening::open_follower(&database)?, Vec::new()),
+        let connection = match role {
+            Role::Leader => opening::open_writer(&database)?,
+            Role::Follower => opening::open_follower(&database)?,
         };
+        let unfinished = job_files::unfinished::recover(&connection, role).map_err(failed)?;
         let unfinished = Arc::new(Mutex::new(unfinished));
         let last_change = lists::last_change(&connection).map_err(failed)?;
         let first_reader = opening::open_reader(&database)?;
@@ -242,7 +237,6 @@ impl Store {
                 unfinished,
                 activity: Arc::default(),
                 fair_by: Arc::default(),
-                inbox: Arc::default(),
             },
             WriterHandle(thread),
         ))

@@ -183,6 +183,13 @@ async fn outputs_are_stored_once_by_whichever_daemon_claims_them_also_when_it_is
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     rigs[2].kill();
+    // What it has not downloaded yet, the others do. What it has, waits for it.
+    let others_go_on = stored(&rigs[0]) + stored(&rigs[1]) + 10;
+    while stored(&rigs[0]) + stored(&rigs[1]) < others_go_on {
+        assert!(began.elapsed() < Duration::from_secs(90), "{}\n{}", rigs[0].output(), rigs[1].output());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    rigs[2].start_daemon().await;
     let settled = rigs[0].until_settled(names.len()).await;
     assert!(settled.values().all(|state| state == "succeeded"), "{settled:#?}");
     let by_node: Vec<_> = rigs.iter().map(stored).collect();

@@ -129,11 +129,14 @@ pub(super) async fn resume(
 )]
 pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
     let server = &admin.server;
+    if server.store.has_others() {
+        let why = "several daemons may share this database: write the new secret in front of the others into \
+                   `callbacks.secret_file` on every machine, and send each daemon SIGHUP, the leader last";
+        return Err(Problem::new(StatusCode::CONFLICT, why));
+    }
     let secrets = settings::rotate_callback_secret(&server.settings)
         .map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
-    let secret = secrets.fingerprint();
     *server.callback_secrets.write() = secrets;
-    server.store.set_callback_secret_fingerprint(secret).await?;
     tracing::info!("callback secret rotated; addresses signed with the last three secrets stay valid");
     Ok(json_response(StatusCode::OK, &RotationResult { rotated: true }))
 }

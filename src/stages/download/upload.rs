@@ -145,7 +145,9 @@ impl Uploader {
         let (library, known) = (self.library.clone(), plan.clone());
         let part = run_blocking(&self.clock, move || find_planned_part(&library, job, key, &known)).await;
         let Some((part, verified)) = part else {
-            return not_spooled("the downloaded file is damaged or gone; it is downloaded again");
+            return not_spooled(
+                "the downloaded file is damaged, gone or on another machine; it is downloaded again",
+            );
         };
         if let Err(error) = bucket.upload(&part, &plan.path, verified.mime, &self.clock).await {
             return Ok(Err(self.failed(bucket, job, &error)));

@@ -8,13 +8,12 @@
 //! downloads what it has paid for. A record that cannot be reached stops nothing.
 
 mod comparison;
+mod error;
 mod unknown_files;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use thiserror::Error;
 
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::{Clock, Tick};
@@ -35,6 +34,7 @@ use crate::store::meta::LastUse;
 use crate::store::notify::{Notifications, Topic};
 pub use comparison::note_epoch;
 use comparison::{FILE, LocalEpoch, Outside, Standing, compare, next_epoch, of_shared};
+pub use error::EpochError;
 
 /// Between two rises of the epoch. A copy of the whole machine that is younger may be taken for the original; the keys of
 /// its submits are then still valid.
@@ -101,15 +101,6 @@ enum Phase {
         /// Another daemon may submit, so an operator decides.
         has_other: bool,
     },
-}
-
-/// Why a start fails.
-#[derive(Debug, Error)]
-pub enum EpochError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    File(#[from] FsError),
 }
 
 impl EpochStage {
@@ -216,6 +207,10 @@ impl EpochStage {
 
     /// Becomes the daemon that submits, ahead of all others.
     async fn take_over(&self, state: &mut State) -> Result<(), EpochError> {
+        if self.parts.is_shared {
+            // What daemons that follow have ingested meanwhile may have been submitted, too.
+            self.hold_unsubmitted().await?;
+        }
         let local = LocalEpoch::read(&self.path);
         let record = match self.read_record(state).await {
             Outside::Record(record) => record.map_or(0, |record| record.epoch),

@@ -232,6 +232,10 @@ impl IntakeStage {
     /// Removes the copies of pictures that no unfinished job names. Only between two ingestions: a copy is made before its
     /// job is committed.
     pub(super) async fn remove_unneeded_pictures(&self) -> Result<(), StoreError> {
+        // Where several daemons share the folder, one of them removes.
+        if self.store.follows() {
+            return Ok(());
+        }
         let finder = self.validator.pictures.clone();
         let _no_new_copies = finder.folder.before_removal().await;
         let kept = run_blocking(&self.clock, move || finder.to_examine()).await.unwrap_or_else(|error| {

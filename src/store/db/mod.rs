@@ -68,6 +68,23 @@ impl Database {
         PostgresServer::new(address, password).map(Self::Postgres)
     }
 
+    /// The same, for the process with this number among those that share it.
+    #[must_use]
+    pub fn of_process(self, number: i32) -> Self {
+        match self {
+            Self::Sqlite(path) => Self::Sqlite(path),
+            Self::Postgres(server) => Self::Postgres(server.of_process(number)),
+        }
+    }
+
+    /// The number of this process among those that share it; `None`: there are no others.
+    pub fn process(&self) -> Option<i32> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(server) => server.process,
+        }
+    }
+
     /// What keeps it: `sqlite` or `postgresql`.
     pub fn engine(&self) -> &'static str {
         match self {
@@ -222,6 +239,14 @@ impl Connection {
         match self {
             Self::Sqlite(_) => None,
             Self::Postgres(session) => session.unclaimed(),
+        }
+    }
+
+    /// The condition that a row of `batches` is for this process to finish, where there are several.
+    pub fn own_batches(&self, leads: bool) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(session) => session.own_batches(leads),
         }
     }
 

@@ -45,7 +45,7 @@ impl Store {
 fn ingest_drafts(
     writing: &mut Writing<'_>,
     inserts: &mut Inserts<'_>,
-    (file, inbox): (&FileToIngest, Option<i64>),
+    (file, inbox): (&FileToIngest, Option<i32>),
     drafts: &[Draft],
     now: Timestamp,
     new_id: &impl Fn(u64) -> JobId,

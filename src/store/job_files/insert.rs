@@ -35,7 +35,7 @@ pub(super) enum Visibility {
 /// Inserts the row of a file and returns its number. `inbox`: the number of the inbox here, where there are several.
 pub(super) fn insert_file(
     connection: &Connection,
-    (file, inbox): (&FileToIngest, Option<i64>),
+    (file, inbox): (&FileToIngest, Option<i32>),
     jobs: usize,
     visibility: Visibility,
     now: Timestamp,

@@ -142,13 +142,9 @@ pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 pub type IngestResult = Result<Ingested, IngestError>;
 
 impl Store {
-    /// Gives the inbox here its number, where daemons with other ones share the database. Once, before anything is ingested.
-    pub fn set_inbox_number(&self, number: i64) {
-        let _ = self.inbox.set(number);
-    }
-
-    fn inbox_number(&self) -> Option<i64> {
-        self.inbox.get().copied()
+    /// The number of the inbox here, where daemons with other ones share the database.
+    fn inbox_number(&self) -> Option<i32> {
+        self.readers.file.database().process()
     }
 
     /// Records which job files have left the inbox, by the numbers of their rows, and where each is now (`None`: nowhere).
@@ -221,13 +217,14 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
-        let inbox = self.inbox_number();
+        // Those of an earlier database have no number.
+        let (inbox, leads) = (self.inbox_number(), !self.follows());
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT nr, file_name, sha256, ingested_at FROM batches
-                 WHERE moved_at IS NULL AND staged <> 1 AND (inbox IS NULL OR inbox = ?1) ORDER BY nr",
+                 WHERE moved_at IS NULL AND staged <> 1 AND (inbox = ?1 OR inbox IS NULL AND ?2 = 1) ORDER BY nr",
             )?;
-            let rows = statement.query_map([inbox], |row| {
+            let rows = statement.query_map((inbox, leads), |row| {
                 Ok(UnmovedFile {
                     nr: row.get(0)?,
                     file_name: row.get(1)?,

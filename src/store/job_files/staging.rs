@@ -38,8 +38,8 @@ impl Store {
         if let Some(ingested) = self.find_ingested(&file).await? {
             return Ok(ingested);
         }
-        let (nr, term) = self.stage_file(file.clone(), now).await?;
-        let mut work = self.work_on(StagedFile { nr, term, ..StagedFile::default() });
+        let nr = self.stage_file(file.clone(), now).await?;
+        let mut work = self.work_on(StagedFile { nr, ..StagedFile::default() });
         let published = match self.stage_jobs(&mut work.file, first, Some(rest), now).await {
             Ok(()) => self.publish_file(&work.file, file.clone(), now).await,
             Err(error) => Err(error),
@@ -86,12 +86,10 @@ impl Store {
             .map_err(IngestError::Unreadable)
     }
 
-    /// Returns the number of its row, and the term.
-    async fn stage_file(&self, file: FileToIngest, now: Timestamp) -> Result<(i64, i64), StoreError> {
+    async fn stage_file(&self, file: FileToIngest, now: Timestamp) -> Result<i64, StoreError> {
         let inbox = self.inbox_number();
         let insert = move |writing: &mut Writing<'_>| {
-            let nr = insert_file(writing.connection, (&file, inbox), 0, Visibility::Staged, now)?;
-            Ok((nr, writing.connection.term()))
+            insert_file(writing.connection, (&file, inbox), 0, Visibility::Staged, now)
         };
         self.writer.write(insert).await
     }
@@ -133,6 +131,10 @@ impl Store {
             let new_id = |order| JobId::new(now, order, &rng);
             let mut inserts = Inserts::prepare(connection, &context, Visibility::Staged)?;
             let has_keys = drafts.iter().any(|draft| draft.key.is_some());
+            let staged = "SELECT 1 FROM batches WHERE nr = ?1 AND staged = 1";
+            if !connection.prepare_cached(staged)?.exists([nr])? {
+                return Err(StoreError::Busy);
+            }
             let add = || inserts.add_jobs(writing, nr, &drafts, now, &new_id);
             match undoing_refusal(connection, has_keys, add) {
                 Err(IngestError::Store(error)) => Err(error),
@@ -158,13 +160,9 @@ impl Store {
         file: FileToIngest,
         now: Timestamp,
     ) -> Result<(), IngestError> {
-        let (nr, term, jobs) = (staged.nr, staged.term, staged.jobs.len());
+        let (nr, jobs) = (staged.nr, staged.jobs.len());
         let may_be_copy = !staged.has_again && staged.lacks_key;
         let publish = move |writing: &mut Writing<'_>| {
-            // A process that has begun to lead meanwhile deletes what is staged.
-            if writing.connection.term() != term {
-                return Err(StoreError::Busy);
-            }
             let refused = match ingested_before(writing.connection, &file) {
                 Ok(None) if may_be_copy => refuse_repeat(writing.connection, &file, now),
                 Ok(None) => Ok(()),
@@ -176,10 +174,13 @@ impl Store {
                 Err(IngestError::Store(error)) => return Err(error),
                 refused => return Ok(refused),
             }
-            writing
+            let mut publish = writing
                 .connection
-                .prepare_cached("UPDATE batches SET staged = 2 WHERE nr = ?1")?
-                .execute([nr])?;
+                .prepare_cached("UPDATE batches SET staged = 2 WHERE nr = ?1 AND staged = 1 AND jobs = ?2")?;
+            // Another process that took this one for gone has deleted some or all of them.
+            if publish.execute((nr, i64::try_from(jobs).unwrap_or(i64::MAX)))? == 0 {
+                return Err(StoreError::Busy);
+            }
             count_accepted(writing, jobs);
             Ok(Ok(()))
         };

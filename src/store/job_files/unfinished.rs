@@ -10,6 +10,7 @@ use crate::store::Store;
 use crate::store::db::{self, Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_rows::{JobColumns, read_row};
+use crate::store::leadership::Role;
 use crate::store::notify::Topic;
 use crate::store::prune::delete_job;
 use crate::store::writer::{WriteKind, Writing};
@@ -24,8 +25,6 @@ const MAX_DELETED_PER_COMMIT: i64 = 128;
 #[derive(Debug, Default)]
 pub(in crate::store) struct StagedFile {
     pub(super) nr: i64,
-    /// The term in which it was begun.
-    pub(super) term: i64,
     pub(super) jobs: Vec<JobId>,
     /// The keys of its jobs.
     pub(super) keys: Vec<String>,
@@ -189,8 +188,18 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
 }
 
 /// Deletes the staged files that a crash left, and returns the published files whose jobs are not all due yet. Only for the
-/// start, when nothing waits for the writer.
-pub(in crate::store) fn recover(connection: &Connection) -> db::Result<Vec<StagedFile>> {
+/// start, when nothing waits for the writer. Where several processes share the database, each returns its own, and the one that
+/// leads those of processes that are gone; the staged ones, too, which are deleted in short commits.
+pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Result<Vec<StagedFile>> {
+    if let Some(own) = connection.own_batches(role == Role::Leader) {
+        let select = format!("SELECT nr FROM batches WHERE (staged = 1 OR staged = 2) AND {own}");
+        let mut select = connection.prepare_cached(&select)?;
+        let files: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<db::Result<_>>()?;
+        return files
+            .into_iter()
+            .map(|nr| Ok(StagedFile { nr, keys: keys_of(connection, nr)?, ..StagedFile::default() }))
+            .collect();
+    }
     let staged = connection.query_row("SELECT 1 FROM batches WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {
         connection.execute_batch(DELETE_STAGED)?;
@@ -198,6 +207,12 @@ pub(in crate::store) fn recover(connection: &Connection) -> db::Result<Vec<Stage
     let mut select = connection.prepare_cached("SELECT nr FROM batches WHERE staged = 2")?;
     let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
     files.collect()
+}
+
+fn keys_of(connection: &Connection, batch: i64) -> db::Result<Vec<String>> {
+    let mut select = connection
+        .prepare_cached("SELECT key FROM keys JOIN jobs ON jobs.id = keys.job WHERE jobs.batch = ?1")?;
+    select.query_map([batch], |row| row.get(0))?.collect()
 }
 
 const DELETE_STAGED: &str = "BEGIN IMMEDIATE;

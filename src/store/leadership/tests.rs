@@ -10,6 +10,7 @@ use crate::job::policy::PollingPolicy;
 use crate::jobfile::Draft;
 use crate::rng::Rng;
 use crate::store::db::postgres::PostgresServer;
+use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
 use crate::store::job_files::{FileToIngest, IngestError, Source};
 use crate::store::notify::Topic;
@@ -24,10 +25,16 @@ fn database(schema: &str) -> Database {
     Database::Postgres(server)
 }
 
+/// Numbers of processes are those of the whole server.
+fn of_process(schema: &str, seed: u64) -> Database {
+    let number = schema.bytes().fold(0, |sum, byte| (sum * 31 + i32::from(byte)) % 1_000_000);
+    database(schema).of_process(number * 10 + i32::try_from(seed).unwrap())
+}
+
 /// One with a server of its own, as in another process.
 fn open(role: Role, schema: &str, seed: u64) -> Store {
     let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(seed));
-    Store::open_as(role, database(schema), policy, rng, Clock::machine()).unwrap().0
+    Store::open_as(role, of_process(schema, seed), policy, rng, Clock::machine()).unwrap().0
 }
 
 async fn ingest(store: &Store, name: &str, drafts: Vec<Draft>) -> Result<Vec<JobId>, IngestError> {
@@ -108,9 +115,40 @@ async fn follower_may_lead_once_the_leader_is_gone_and_then_is_the_only_one() {
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
-async fn long_file_that_a_new_leader_has_deleted_is_not_accepted_in_part() {
-    let leader = open(Role::Leader, "staged", 1);
-    let follower = open(Role::Follower, "staged", 2);
+async fn long_file_of_a_process_that_is_there_is_left_alone_by_a_new_leader() {
+    let (accepted, again, _follower) = ingest_while_another_begins_to_lead("staged_here", "").await;
+    assert_eq!(accepted.ok(), Some(2 * MAX_JOBS_PER_COMMIT));
+    again.finish_unfinished().await.unwrap();
+    assert_eq!(count_jobs(&again).await, 2 * MAX_JOBS_PER_COMMIT);
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn long_file_of_a_process_that_was_taken_for_gone_is_not_accepted_in_part() {
+    let gone = "UPDATE batches SET inbox = 2147483646 WHERE staged = 1";
+    let (accepted, again, follower) = ingest_while_another_begins_to_lead("staged_gone", gone).await;
+    assert!(matches!(accepted, Err(IngestError::Store(StoreError::Busy))), "{accepted:?}");
+    again.finish_unfinished().await.unwrap();
+    assert_eq!(count_jobs(&again).await, 0);
+    let jobs = ingest(&follower, "long.jsonl", vec![draft("long")]).await.unwrap();
+    assert_eq!(jobs.len(), 1, "it is accepted when it is read again");
+}
+
+async fn count_jobs(store: &Store) -> usize {
+    let count = |connection: &Connection| {
+        Ok(connection.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0))?)
+    };
+    usize::try_from(store.read(count).await.unwrap()).unwrap()
+}
+
+/// A follower ingests a long file; in the middle of it another process begins to lead, after `statement`, and deletes what it
+/// finds unfinished. Returns how many jobs were accepted for the follower.
+async fn ingest_while_another_begins_to_lead(
+    schema: &'static str,
+    statement: &'static str,
+) -> (Result<usize, IngestError>, Store, Store) {
+    let leader = open(Role::Leader, schema, 1);
+    let follower = open(Role::Follower, schema, 2);
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
     let drafts = (0..2 * MAX_JOBS_PER_COMMIT).map(move |number| {
         if number == MAX_JOBS_PER_COMMIT {
@@ -130,40 +168,32 @@ async fn long_file_that_a_new_leader_has_deleted_is_not_accepted_in_part() {
         let follower = follower.clone();
         async move { follower.ingest(file, Box::new(drafts), NOW).await }
     });
-    let staged = async || {
+    let is_staged = async || {
         let count = "SELECT count(*) FROM batches WHERE staged = 1 AND jobs > 0";
-        follower
-            .read(move |connection| Ok(connection.query_row(count, [], |row| row.get::<_, i64>(0))?))
-            .await
-            .unwrap()
+        let read =
+            move |connection: &Connection| Ok(connection.query_row(count, [], |row| row.get::<_, i64>(0))?);
+        follower.read(read).await.unwrap() > 0
     };
-    while staged().await == 0 {
+    while !is_staged().await {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if !statement.is_empty() {
+        leader.writer.write(move |writing| Ok(writing.connection.execute_batch(statement)?)).await.unwrap();
     }
     drop(leader);
     let again = loop {
-        // The follower may have taken the lock; it gives it back with its connection only.
-        let opened = Store::open_as(
-            Role::Leader,
-            database("staged"),
-            PollingPolicy::DEFAULT,
-            Rng::seeded(3),
-            Clock::machine(),
-        );
+        let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(3));
+        let opened = Store::open_as(Role::Leader, of_process(schema, 3), policy, rng, Clock::machine());
         if let Ok((store, _)) = opened {
             break store;
         }
+        // The follower may have taken the lock; it gives it back with its connection only.
         follower.read(|connection| Ok(connection.execute_batch(TERMINATE_OTHERS)?)).await.unwrap();
     };
-    go_on.send(()).unwrap();
-    ingestion.await.unwrap().expect_err("it must be read again");
     again.finish_unfinished().await.unwrap();
-    let jobs = "SELECT count(*) FROM jobs";
-    let left =
-        again.read(move |connection| Ok(connection.query_row(jobs, [], |row| row.get::<_, i64>(0))?)).await;
-    assert_eq!(left.unwrap(), 0);
-    let jobs = ingest(&follower, "long.jsonl", vec![draft("long")]).await.unwrap();
-    assert_eq!(jobs.len(), 1, "and is accepted then");
+    go_on.send(()).unwrap();
+    let accepted = ingestion.await.unwrap().map(|ingested| ingested.jobs.len());
+    (accepted, again, follower)
 }
 
 /// Ends the connections that hold the lock of the leader.

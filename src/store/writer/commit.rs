@@ -81,9 +81,12 @@ impl WriterLoop {
         let interval = self.connection.keep_alive_interval().map(|interval| (interval, self.clock.tick()));
         let (interval, mut looked_at) = interval.unzip();
         let longest = interval.unwrap_or(Duration::MAX);
-        // Who leads is known at once.
-        if interval.is_some() && !self.keep_alive() {
-            return;
+        if interval.is_some() {
+            // That an operator resumed calls earlier is no news. A server that is away is looked at again soon.
+            let _ = self.leadership.was_resumed(&self.connection);
+            if !self.keep_alive() {
+                return;
+            }
         }
         while let Some(batch) = batches.next(longest, |write| write.kind() == WriteKind::Background) {
             let mut continues = batch.is_empty() || self.commit_and_answer(batch);
@@ -160,6 +163,10 @@ impl WriterLoop {
                     write.answer(None);
                 }
                 failpoints::hit(FailPoint::CommitReported);
+                if after_commit.notified.contains(&Topic::Resume) {
+                    // Not once more at the next commit of another process.
+                    let _ = self.leadership.was_resumed(&self.connection);
+                }
                 for topic in after_commit.notified {
                     self.shared.notifier.notify(topic);
                 }

@@ -1,51 +1,67 @@
-//! Which process downloads and uploads the outputs of a job, where several do. A claim lasts as long as the connection with
-//! which its process writes: no clock is needed, and what a process that is gone has claimed is free at once. Claims only save
-//! work. Two processes that store the same output find that out in the transaction that names it.
+//! What belongs to one of the processes that share a database: the job files that it takes in, and the jobs whose outputs it
+//! downloads and uploads, its *claims*. Each process has the number of its inbox, and holds an advisory lock of that number
+//! while it is connected to write. So no clock says who is there.
+//!
+//! Claims only save work. Two processes that store the same output find that out in the transaction that names it.
 
 use super::link::Link;
-use crate::store::db::Result;
+use crate::store::db::{Error, ErrorKind, Result};
 
-/// The class of the advisory locks that processes hold, one number each: 'drpm'.
+/// The class of the locks of numbers: 'drpm'.
 const CLASS: u32 = 1_685_221_485;
-
 /// The numbers of the processes that are connected to write.
-fn connected() -> String {
-    format!(
-        "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = {CLASS} AND granted)"
-    )
-}
+const CONNECTED: &str =
+    "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685221485 AND granted)";
+/// When a job whose outputs wait in the spool of a process that is gone is downloaded again by another one: late, as the process
+/// may come back, and its links may be dead; and while there is time.
+const ABANDONED: &str = "expires_at BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+    AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 6 * 3600000";
 
-/// Draws the number of a process.
-pub(super) fn draw_number(link: &Link) -> Result<i32> {
-    Ok(link.query_one("SELECT floor(random() * 2147483647)::int4")?.get(0))
-}
-
-/// Shows that a process is connected, as long as the connection lasts.
+/// Shows that the process with this number is connected, as long as the connection lasts.
+///
+/// # Errors
+/// When a process with the same number is.
 pub(super) fn hold_number(link: &Link, process: i32) -> Result<()> {
-    link.query_one(&format!("SELECT pg_advisory_lock_shared({CLASS}, {process})")).map(drop)
+    let held = link.query_one(&format!("SELECT pg_advisory_lock({CLASS}, {process})"));
+    held.map(drop).map_err(|error| match error.kind() {
+        ErrorKind::Busy => Error::Server {
+            kind: ErrorKind::Busy,
+            message: format!(
+                "a daemon with the number {process} is connected: if its data folder was copied, remove the file \
+                 `inbox_number` from the copy"
+            ),
+        },
+        _ => error,
+    })
 }
 
 /// The condition that no other process has claimed a row of `jobs`.
 pub(super) fn unclaimed(process: i32) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM claims WHERE claims.job = jobs.nr AND process <> {process}
-             AND process IN {})",
-        connected()
+             AND (process IN {CONNECTED} OR jobs.upload_at IS NOT NULL AND NOT coalesce({ABANDONED}, true)))"
     )
+}
+
+/// The condition that a row of `batches` is of the inbox of this process, or of one that is not connected if this one leads.
+pub(super) fn own_batches(process: i32, leads: bool) -> String {
+    match leads {
+        true => format!("(inbox IS NULL OR inbox = {process} OR inbox NOT IN {CONNECTED})"),
+        false => format!("inbox = {process}"),
+    }
 }
 
 /// Claims the job with the number `?1` unless another process has, and ends the claims that nobody needs.
 pub(super) fn claim(process: i32) -> [String; 2] {
-    let connected = connected();
     [
         format!(
-            "DELETE FROM claims WHERE process NOT IN {connected}
-                 OR job IN (SELECT nr FROM jobs WHERE jobs.nr = claims.job AND finished_at IS NOT NULL)"
+            "DELETE FROM claims USING jobs WHERE jobs.nr = claims.job
+                 AND (finished_at IS NOT NULL OR process NOT IN {CONNECTED} AND upload_at IS NULL)"
         ),
         format!(
-            "INSERT INTO claims (job, process) VALUES (?1, {process})
-             ON CONFLICT (job) DO UPDATE SET process = excluded.process
-                 WHERE claims.process = excluded.process OR claims.process NOT IN {connected}"
+            "INSERT INTO claims (job, process) SELECT nr, {process} FROM jobs WHERE nr = ?1 AND {}
+             ON CONFLICT (job) DO UPDATE SET process = excluded.process",
+            unclaimed(process)
         ),
     ]
 }

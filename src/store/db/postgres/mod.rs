@@ -12,7 +12,7 @@ mod values;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -51,8 +51,8 @@ pub struct PostgresServer {
     config: Arc<Config>,
     tls: Tls,
     io: Arc<Io>,
-    /// The number of this process among those that use the database; set by the connection that writes.
-    process: Arc<OnceLock<i32>>,
+    /// The number of this process among those that share the database.
+    pub(super) process: Option<i32>,
     /// Tests open a database twice, to see what a restart would.
     alone_in_tests: bool,
 }
@@ -121,9 +121,14 @@ impl PostgresServer {
             config: Arc::new(config),
             tls: Tls::new()?,
             io: Arc::new(Io(Some(runtime))),
-            process: Arc::default(),
+            process: None,
             alone_in_tests: false,
         })
+    }
+
+    /// The same, for the process with this number.
+    pub(super) fn of_process(self, number: i32) -> Self {
+        Self { process: Some(number), ..self }
     }
 
     /// The process that uses the database, for people.

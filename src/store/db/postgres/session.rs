@@ -147,13 +147,18 @@ impl Session {
 
     /// The condition that no other process has claimed a row of `jobs`.
     pub fn unclaimed(&self) -> Option<String> {
-        self.server.process.get().map(|process| claims::unclaimed(*process))
+        self.server.process.map(claims::unclaimed)
+    }
+
+    /// The condition that a row of `batches` is for this process to finish.
+    pub fn own_batches(&self, leads: bool) -> Option<String> {
+        self.server.process.map(|process| claims::own_batches(process, leads))
     }
 
     /// Claims a job for this process. False if another one has it.
     pub fn claim(&self, job: i64) -> Result<bool> {
-        let Some(process) = self.server.process.get() else { return Ok(true) };
-        let [clean, claim] = claims::claim(*process);
+        let Some(process) = self.server.process else { return Ok(true) };
+        let [clean, claim] = claims::claim(process);
         self.run(&clean, Vec::new())?;
         Ok(self.run(&claim, vec![Sent(Value::Integer(job))])?.1 == 1)
     }
