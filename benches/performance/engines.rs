@@ -10,17 +10,18 @@ use dropreel::secret::{CallbackSecrets, Secret};
 use crate::Options;
 use crate::answers::Load;
 use crate::harness::{self, Process};
+use crate::nodes;
 use crate::tables::{Series, Table, number};
 
 pub const PART: &str = "engines";
 /// Jobs that are ingested from one file, get callbacks and are cancelled: enough that none gets more callbacks than are stored.
-const JOBS: u64 = 5_000;
+pub const JOBS: u64 = 5_000;
 /// Jobs that run.
 const VIDEOS: u64 = 2_000;
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 
 /// The private server.
-struct Server {
+pub struct Server {
     address: String,
     control: String,
     /// Its first process.
@@ -36,7 +37,7 @@ impl Server {
     }
 
     /// The setting of a new database.
-    fn new_database(&self, name: &str) -> (&'static str, String) {
+    pub fn new_database(&self, name: &str) -> (&'static str, String) {
         harness::run(Command::new(&self.control).args(["database", name]));
         ("STORAGE__DATABASE", format!("{}/{name}", self.address))
     }
@@ -63,7 +64,7 @@ fn metric(daemon: &Process, name: &str) -> f64 {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-fn until(what: &str, daemon: &Process, name: &str, wanted: u64) {
+pub fn until(what: &str, daemon: &Process, name: &str, wanted: u64) {
     harness::until(what, || {
         std::thread::sleep(Duration::from_millis(50));
         metric(daemon, name) >= wanted as f64
@@ -71,8 +72,7 @@ fn until(what: &str, daemon: &Process, name: &str, wanted: u64) {
 }
 
 /// Writes the callback path of each job, one per line.
-fn write_paths(daemon: &Process, data: &Path, to: &Path) {
-    let secret = std::fs::read_to_string(data.join("callback.secret")).unwrap();
+pub fn write_paths(daemon: &Process, secret: &str, to: &Path) {
     let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
     let (mut paths, mut cursor) = (String::new(), String::new());
     loop {
@@ -142,7 +142,8 @@ fn measure_round(costs: &mut [Cost; WORK.len()], server: Option<&Server>, name: 
         (JOBS as f64, seconds)
     });
     let paths = folder.path().join("paths");
-    write_paths(&daemon, &data, &paths);
+    let secret = std::fs::read_to_string(data.join("callback.secret")).unwrap();
+    write_paths(&daemon, &secret, &paths);
     costs[1].measure(&daemon, server, || {
         let mut load = Load::default();
         load.measure(&daemon.public, &paths, CONNECTIONS);
@@ -196,8 +197,8 @@ pub fn measure(options: &Options) -> Vec<Table> {
             "PostgreSQL, µs of the server",
         ],
     );
-    let [file, server] = &costs;
-    for ((what, file), server) in WORK.iter().zip(file).zip(server) {
+    let [file, shared] = &costs;
+    for ((what, file), server) in WORK.iter().zip(file).zip(shared) {
         table.row(&[
             what,
             &file.per_second.to_text(),
@@ -207,5 +208,5 @@ pub fn measure(options: &Options) -> Vec<Table> {
             &server.server_us.to_text(),
         ]);
     }
-    vec![table]
+    vec![table, nodes::measure(options, &server)]
 }

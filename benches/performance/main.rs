@@ -4,7 +4,7 @@
 //! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000), `--files N` the job
 //! files of `ingest` (10,000).
 //! `costs` counts instead of timing, and fails if the counts differ from the table; only if it is named. See `ci/costs`.
-//! `engines` compares SQLite with PostgreSQL; only if it is named. See `ci/engines`.
+//! `engines` compares SQLite with PostgreSQL, and one node with several; only if it is named. See `ci/engines`.
 //! `--against BINARY` compares another build of dropreel with this one, in turn. `--write` puts the tables into
 //! docs/performance.md, in place of those of the same host. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
 #![allow(
@@ -28,6 +28,7 @@ mod history;
 mod host;
 mod idle;
 mod ingest;
+mod nodes;
 mod peers;
 mod pipeline;
 mod plain_server;
