@@ -57,6 +57,9 @@ use args::{Command, CommandLine};
 use context::Context;
 use exit::{CliError, Exit};
 
+/// How long the process waits for work off its async threads at its end.
+const SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
@@ -72,7 +75,12 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(line)),
+        Ok(runtime) => {
+            let result = runtime.block_on(run(line));
+            // Not for ever for threads that hang, such as in a flush: meanwhile a daemon keeps others from leading.
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            result
+        }
         Err(error) => Err(error.into()),
     };
     let exit = result.unwrap_or_else(|error| {

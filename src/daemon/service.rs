@@ -147,7 +147,10 @@ impl Service {
                     tracing::info!("no daemon leads any more; this one takes over");
                     return match daemon.stop_at_once().await {
                         true => Ok(true),
-                        false => Err(ServeError::StillOpen),
+                        false => {
+                            tracing::error!("{}", ServeError::StillOpen);
+                            Err(ServeError::StillOpen)
+                        }
                     };
                 }
                 ServiceEvent::DatabaseFailed(why) => {

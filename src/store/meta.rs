@@ -15,6 +15,7 @@ const DATABASE: &str = "database";
 const BACKUP_MADE_AT: &str = "backup_made_at";
 const MIGRATED_AT: &str = "migrated_at";
 const API_KEY_FINGERPRINT: &str = "api_key_fingerprint";
+const TAKEOVER_ASKED: &str = "takeover_asked";
 const CALLBACK_SECRET_FINGERPRINT: &str = "callback_secret_fingerprint";
 const CLOCK_HIGH_WATER: &str = "clock_high_water";
 
@@ -63,6 +64,7 @@ impl Store {
                 set(connection, NODE, node)?;
                 set(connection, DATABASE, database)?;
                 unmark(connection)?;
+                connection.execute("DELETE FROM meta WHERE name = ?1", [TAKEOVER_ASKED])?;
                 lift_in(writing, SuspensionCause::Superseded)?;
                 Ok(())
             })
@@ -108,6 +110,22 @@ impl Store {
                 set(writing.connection, RESUMED_AT, now)
             })
             .await
+    }
+
+    /// Asks the process that leads to take over a database that was set back, by a person who says that no other one is used.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn ask_to_take_over(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.write(move |writing| set(writing.connection, TAKEOVER_ASKED, now)).await
+    }
+
+    /// Whether a person has asked for it.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn is_takeover_asked(&self) -> Result<bool, StoreError> {
+        self.read(|connection| Ok(get::<Timestamp>(connection, TAKEOVER_ASKED)?.is_some())).await
     }
 
     /// The fingerprint of the secret with which the leader makes callback tokens, where others follow.

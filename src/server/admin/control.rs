@@ -13,7 +13,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
-use crate::server::admin::state::AdminState;
+use crate::server::admin::state::{AdminServer, AdminState};
 use crate::server::admin::status::status_view;
 use crate::server::body::{parse_object, read_body};
 use crate::settings;
@@ -23,6 +23,10 @@ const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
 
 /// How long a status waits for the balance if it was read long ago.
 const BALANCE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often, and how many times, to look whether the leader has taken over.
+const TAKEOVER_LOOK: Duration = Duration::from_millis(100);
+const TAKEOVER_LOOKS: u32 = 50;
 
 /// `GET /api/v1/status`.
 #[utoipa::path(
@@ -104,6 +108,11 @@ pub(super) async fn resume(
         Some(ResumeTarget::Downloads) => vec![SuspensionCause::PausedDownloads],
         Some(ResumeTarget::Provider) => Vec::new(),
         // Not for every reason that somebody had to pause: it stops the daemon elsewhere.
+        Some(ResumeTarget::Takeover) if admin.server.store.has_others() => {
+            // The leader first holds what others have accepted meanwhile.
+            admin.server.store.ask_to_take_over(admin.server.clock.now()).await?;
+            Vec::new()
+        }
         Some(ResumeTarget::Takeover) => vec![SuspensionCause::Superseded],
         None => vec![SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
     };
@@ -112,7 +121,22 @@ pub(super) async fn resume(
         tracing::info!("{} resumed", names.join(" and "));
     }
     admin.server.store.resume_calls(admin.server.clock.now()).await?;
+    if what == Some(ResumeTarget::Takeover) && admin.server.store.has_others() {
+        wait_for_takeover(&admin).await?;
+    }
     get_status(admin).await
+}
+
+/// Waits a few seconds until the leader has taken over, so that the answer tells of it.
+async fn wait_for_takeover(admin: &AdminState) -> Result<(), Problem> {
+    let AdminServer { store, clock, .. } = &admin.server;
+    for _ in 0..TAKEOVER_LOOKS {
+        if store.suspensions().await?.iter().all(|one| one.cause != SuspensionCause::Superseded) {
+            break;
+        }
+        clock.sleep(TAKEOVER_LOOK).await;
+    }
+    Ok(())
 }
 
 /// `POST /api/v1/callback-secret/rotate`: signs new callback addresses with a new secret; addresses in use

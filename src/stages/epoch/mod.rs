@@ -9,20 +9,17 @@
 
 mod comparison;
 mod error;
+mod holding;
 mod unknown_files;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::api::list::{JobFilter, MAX_PAGE};
-use crate::clock::{Clock, Tick};
+use crate::clock::{Clock, Tick, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, host_name};
 use crate::inbox::Inbox;
-use crate::job::event::Event;
-use crate::job::state::StateName;
-use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile::is_job_file_name;
 use crate::library::Library;
 use crate::library::epoch_record::{EpochRecord, FoundRecord, RecordError};
@@ -160,6 +157,10 @@ impl EpochStage {
                         "the database is {what}; another daemon may still use a newer one {other}, so this one submits \
                          nothing; if that one is gone for good, `dropreel resume takeover`"
                     ),
+                    None if self.parts.is_shared => format!(
+                        "the database is {what}; jobs that other machines had accepted since may have been submitted, so \
+                         nothing is until the inbox of each is empty and a person says `dropreel resume takeover`"
+                    ),
                     None => format!(
                         "the database is {what}; nothing is submitted before the job files in the inbox are accepted and \
                          held, or taken out of it"
@@ -168,11 +169,12 @@ impl EpochStage {
                 self.supersede(message).await?;
                 self.return_unknown_files().await?;
                 let files = self.files_in_inbox().await?;
-                state.phase = Phase::Superseded { files, has_other: other.is_some() };
+                let has_other = other.is_some() || self.parts.is_shared;
+                state.phase = Phase::Superseded { files, has_other };
                 self.continue_superseded(state).await?;
             }
             // The daemon stays superseded until an operator says otherwise.
-            _ if self.is_superseded().await? => {
+            _ if self.superseded().await?.is_some() => {
                 state.phase = Phase::Superseded { files: BTreeSet::new(), has_other: true };
             }
             (_, Outside::Unknown(_)) => {}
@@ -207,50 +209,20 @@ impl EpochStage {
 
     /// Becomes the daemon that submits, ahead of all others.
     async fn take_over(&self, state: &mut State) -> Result<(), EpochError> {
-        if self.parts.is_shared {
-            // What daemons that follow have ingested meanwhile may have been submitted, too.
-            self.hold_unsubmitted().await?;
-        }
         let local = LocalEpoch::read(&self.path);
         let record = match self.read_record(state).await {
             Outside::Record(record) => record.map_or(0, |record| record.epoch),
             Outside::Unknown(_) => 0,
         };
+        if self.parts.is_shared
+            && let Some(suspension) = self.superseded().await?
+        {
+            // What daemons that follow have ingested meanwhile may have been submitted, too.
+            self.hold_unsubmitted(suspension.since).await?;
+        }
         // Also ahead of a daemon whose last epoch is not in the record.
         self.lead(state, state.epoch.max(local.epoch).max(record) + 2).await?;
         tracing::info!("jobs are submitted from here again");
-        Ok(())
-    }
-
-    /// Suspends submits, and holds all jobs that are not submitted.
-    async fn supersede(&self, message: String) -> Result<(), StoreError> {
-        let (cause, since) = (SuspensionCause::Superseded, self.parts.clock.now());
-        self.parts.store.suspend(Suspension { cause, until: None, message, since }).await?;
-        self.hold_unsubmitted().await
-    }
-
-    async fn is_superseded(&self) -> Result<bool, StoreError> {
-        let suspensions = self.parts.store.suspensions().await?;
-        Ok(suspensions.iter().any(|suspension| suspension.cause == SuspensionCause::Superseded))
-    }
-
-    async fn hold_unsubmitted(&self) -> Result<(), StoreError> {
-        let store = &self.parts.store;
-        for state in [StateName::Pending, StateName::Submitting] {
-            let mut cursor = None;
-            loop {
-                let filter = JobFilter { state: Some(state), ..JobFilter::default() };
-                let page = store.list(filter, cursor, MAX_PAGE).await?;
-                for details in &page.jobs {
-                    store.apply(details.job.id(), Event::DatabaseRestored, self.parts.clock.now()).await?;
-                    failpoints::hit(FailPoint::RestoredJobHeld);
-                }
-                cursor = page.next;
-                if cursor.is_none() {
-                    break;
-                }
-            }
-        }
         Ok(())
     }
 
@@ -266,7 +238,8 @@ impl EpochStage {
     /// Waits for the files of the inbox, and for the operator if there is another daemon.
     async fn continue_superseded(&self, state: &mut State) -> Result<(), EpochError> {
         let Phase::Superseded { files, has_other } = &mut state.phase else { return Ok(()) };
-        if !self.is_superseded().await? {
+        let is_asked = self.parts.is_shared && self.parts.store.is_takeover_asked().await?;
+        if is_asked || self.superseded().await?.is_none() {
             return self.take_over(state).await;
         }
         if !files.is_empty() {
@@ -275,7 +248,7 @@ impl EpochStage {
             if !files.is_empty() {
                 return Ok(());
             }
-            self.hold_unsubmitted().await?;
+            self.hold_unsubmitted(Timestamp::from_millis(0)).await?;
         }
         if *has_other { Ok(()) } else { self.take_over(state).await }
     }

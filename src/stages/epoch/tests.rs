@@ -5,7 +5,10 @@ use std::path::Path;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::JobId;
+use crate::job::event::{Event, OperatorAction};
 use crate::job::policy::PollingPolicy;
+use crate::job::state::StateName;
+use crate::job::suspension::SuspensionCause;
 use crate::jobfile::{Draft, ObjectPlace};
 use crate::settings::LibraryMode;
 use crate::sha256::sha256_hex;
@@ -68,11 +71,15 @@ impl Node {
     }
 
     async fn is_superseded(&self) -> bool {
-        self.stage.is_superseded().await.unwrap()
+        self.stage.superseded().await.unwrap().is_some()
     }
 
     /// Accepts a job file, as the intake stage does.
     async fn accept(&self, name: &str) -> JobId {
+        self.accept_at(name, START).await
+    }
+
+    async fn accept_at(&self, name: &str, now: Timestamp) -> JobId {
         let text = format!("text of {name}");
         let file = FileToIngest {
             source: Source::Inbox,
@@ -101,7 +108,7 @@ impl Node {
             place: ObjectPlace::default(),
         };
         let store = &self.stage.parts.store;
-        let ingested = store.ingest(file, Box::new([Ok(draft)].into_iter()), START).await.unwrap();
+        let ingested = store.ingest(file, Box::new([Ok(draft)].into_iter()), now).await.unwrap();
         let to = self.stage.parts.accepted.join(START.date()).join(name);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::write(&to, text).unwrap();
@@ -278,4 +285,39 @@ async fn daemons_that_share_a_database_lead_it_in_turn_unless_it_was_set_back() 
     std::fs::remove_dir_all(&server).unwrap();
     copy(&saved, &server);
     assert_eq!(lead("two").await.state(job).await, StateName::Held, "it may have been submitted since");
+}
+
+#[tokio::test]
+async fn what_others_have_ingested_meanwhile_is_held_when_a_person_lets_a_shared_database_be_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir_all(path.join("server")).unwrap();
+    let (server, saved) = (path.join("server"), path.join("saved"));
+    let database = server.join("dropreel.db");
+    let lead = async || Node::start_on(path, "one", &database, true).await;
+    let job = lead().await.accept_at("a.json", START.minus(INTERVAL)).await;
+    copy(&server, &saved);
+    drop(lead().await);
+    std::fs::remove_dir_all(&server).unwrap();
+    copy(&saved, &server);
+
+    let node = lead().await;
+    let store = &node.stage.parts.store;
+    let release = Event::Operator(OperatorAction::Release);
+    store.apply(job, release, node.clock.now()).await.unwrap();
+    node.wait().await;
+    assert!(
+        node.is_superseded().await,
+        "the inbox of this machine is empty, and perhaps not that of another one"
+    );
+    let late = node.accept_at("late.json", node.clock.now()).await;
+    assert_eq!(node.state(late).await, StateName::Pending);
+    store.ask_to_take_over(node.clock.now()).await.unwrap();
+    node.wait().await;
+    assert!(!node.is_superseded().await);
+    assert_eq!(node.state(late).await, StateName::Held, "it may have been submitted since");
+    assert_eq!(node.state(job).await, StateName::Pending, "a person has released it");
+    let next = node.accept_at("next.json", node.clock.now()).await;
+    node.wait().await;
+    assert_eq!(node.state(next).await, StateName::Pending);
 }

@@ -131,7 +131,7 @@ impl Store {
             let new_id = |order| JobId::new(now, order, &rng);
             let mut inserts = Inserts::prepare(connection, &context, Visibility::Staged)?;
             let has_keys = drafts.iter().any(|draft| draft.key.is_some());
-            let staged = "SELECT 1 FROM batches WHERE nr = ?1 AND staged = 1";
+            let staged = "SELECT 1 FROM batches WHERE nr = ?1 AND staged = 1 AND jobs >= 0";
             if !connection.prepare_cached(staged)?.exists([nr])? {
                 return Err(StoreError::Busy);
             }

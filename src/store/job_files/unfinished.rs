@@ -98,6 +98,16 @@ impl Store {
 
     async fn discard(&self, file: &StagedFile) -> Result<(), StoreError> {
         let nr = file.nr;
+        // It cannot be published from now on, by a process that was taken for gone. Its own count is of no use any more.
+        let give_up = move |writing: &mut Writing<'_>| {
+            let mut mark = writing
+                .connection
+                .prepare_cached("UPDATE batches SET jobs = -1 WHERE nr = ?1 AND staged = 1")?;
+            Ok(mark.execute([nr])? == 1)
+        };
+        if !self.writer.write_as(WriteKind::Background, give_up).await? {
+            return Ok(());
+        }
         for keys in file.keys.chunks(MAX_CHANGED_PER_COMMIT as usize) {
             let keys = keys.to_vec();
             let delete = move |writing: &mut Writing<'_>| {
@@ -179,7 +189,7 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
     }
     let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
     connection
-        .prepare_cached("UPDATE batches SET jobs = jobs - ?2, open_jobs = open_jobs - ?2 WHERE nr = ?1")?
+        .prepare_cached("UPDATE batches SET open_jobs = open_jobs - ?2 WHERE nr = ?1")?
         .execute((batch, count))?;
     if jobs.is_empty() {
         connection.prepare_cached("DELETE FROM batches WHERE nr = ?1 AND staged = 1")?.execute([batch])?;
@@ -192,13 +202,16 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
 /// leads those of processes that are gone; the staged ones, too, which are deleted in short commits.
 pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Result<Vec<StagedFile>> {
     if let Some(own) = connection.own_batches(role == Role::Leader) {
-        let select = format!("SELECT nr FROM batches WHERE (staged = 1 OR staged = 2) AND {own}");
+        let select = format!("SELECT nr, staged FROM batches WHERE (staged = 1 OR staged = 2) AND {own}");
         let mut select = connection.prepare_cached(&select)?;
-        let files: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<db::Result<_>>()?;
-        return files
-            .into_iter()
-            .map(|nr| Ok(StagedFile { nr, keys: keys_of(connection, nr)?, ..StagedFile::default() }))
-            .collect();
+        let files: Vec<(i64, bool)> = select
+            .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? == 1)))?
+            .collect::<db::Result<_>>()?;
+        let file = |(nr, is_staged)| {
+            let keys = if is_staged { keys_of(connection, nr)? } else { Vec::new() };
+            Ok(StagedFile { nr, keys, ..StagedFile::default() })
+        };
+        return files.into_iter().map(file).collect();
     }
     let staged = connection.query_row("SELECT 1 FROM batches WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {

@@ -11,7 +11,8 @@ use crate::store::db::{Error, ErrorKind, Result};
 const CLASS: u32 = 1_685_221_485;
 /// The numbers of the processes that are connected to write.
 const CONNECTED: &str =
-    "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685221485 AND granted)";
+    "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685221485 AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 /// When a job whose outputs wait in the spool of a process that is gone is downloaded again by another one: late, as the process
 /// may come back, and its links may be dead; and while there is time.
 const ABANDONED: &str = "expires_at BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint
@@ -27,8 +28,8 @@ pub(super) fn hold_number(link: &Link, process: i32) -> Result<()> {
         ErrorKind::Busy => Error::Server {
             kind: ErrorKind::Busy,
             message: format!(
-                "a daemon with the number {process} is connected: if its data folder was copied, remove the file \
-                 `inbox_number` from the copy"
+                "a daemon with the same `inbox_number` ({process}) is connected, perhaps this one a moment ago; if the data \
+                 folder was copied, empty the inbox of the copy and remove its file `inbox_number`"
             ),
         },
         _ => error,
