@@ -154,8 +154,11 @@ async fn wait_for_takeover(admin: &AdminState) -> Result<(), Problem> {
 pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
     let server = &admin.server;
     if server.store.has_others() {
-        let why = "several daemons may share this database: write the new secret in front of the others into \
-                   `callbacks.secret_file` on every machine, and send each daemon SIGHUP, the leader last";
+        let file = server.settings.callbacks.secret_file.display();
+        let why = format!(
+            "several daemons may share this database: write the new secret in front of the others into {file} on every \
+             machine, and send each daemon SIGHUP, the leader last"
+        );
         return Err(Problem::new(StatusCode::CONFLICT, why));
     }
     let secrets = settings::rotate_callback_secret(&server.settings)
