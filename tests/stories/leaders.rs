@@ -15,6 +15,9 @@ use crate::support::{Rig, quick};
 /// a sign of life of one that is stopped.
 const TAKEOVER: Duration = Duration::from_secs(20);
 
+/// More than a daemon that downloads two at a time has begun and not uploaded.
+const MOST_IN_FLIGHT: usize = 12;
+
 /// Rigs with one database, provider, library and callback secret, whose daemons have not started.
 async fn nodes(database: &str, count: usize) -> Vec<Rig> {
     server(&["database", database]);
@@ -183,9 +186,9 @@ async fn outputs_are_stored_once_by_whichever_daemon_claims_them_also_when_it_is
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     rigs[2].kill();
-    // What it has not downloaded yet, the others do. What it has, waits for it.
-    let others_go_on = stored(&rigs[0]) + stored(&rigs[1]) + 10;
-    while stored(&rigs[0]) + stored(&rigs[1]) < others_go_on {
+    // What it has not begun yet, the others do. What it has in its spool, waits for it.
+    let begun = stored(&rigs[2]) + MOST_IN_FLIGHT;
+    while stored(&rigs[0]) + stored(&rigs[1]) + begun < names.len() {
         assert!(began.elapsed() < Duration::from_secs(90), "{}\n{}", rigs[0].output(), rigs[1].output());
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
