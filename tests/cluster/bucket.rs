@@ -25,7 +25,7 @@ pub async fn create() {
     assert_eq!(send(Method::PUT, NAME).await.0, 200);
 }
 
-/// The content of an object; `None`: there is none. `key` begins with the bucket.
+/// The content of an object; `None`: there is none. `key` is the name of the bucket, `/`, and the key in it.
 pub async fn object(key: &str) -> Option<Vec<u8>> {
     let (status, content) = send(Method::GET, key).await;
     (status == 200).then_some(content)
