@@ -3,9 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -26,6 +25,9 @@ enum Mode {
 
 /// Lets the files that share it write one block at a time. A flush, such as that of a commit, waits for everything that the
 /// disk has been given before, so that is one block. It is no slower: a block is long enough to keep a disk busy.
+///
+/// The lock of the standard library, which any thread that runs may take: `parking_lot` hands a lock that was held for long to
+/// the thread that waited for it, and the disk is idle until that one has a processor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WriteTurn(Arc<Mutex<()>>);
 
@@ -89,7 +91,7 @@ impl DirectWriter {
 
     fn write_buffer(&mut self) -> io::Result<()> {
         let turn = self.turn.clone();
-        let _turn = turn.0.lock();
+        let _turn = turn.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut from = self.padding;
         let mut written = Ok(());
         while from < self.buffer.len() && written.is_ok() {
@@ -164,7 +166,7 @@ mod tests {
     fn block_waits_for_the_turn() {
         let (_kept, mut writer) = writer_after(0);
         let turn = writer.turn.clone();
-        let held = turn.0.lock();
+        let held = turn.0.lock().unwrap();
         let (sender, written) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
