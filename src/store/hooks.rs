@@ -83,6 +83,8 @@ const NEXT: &str = "SELECT due_at FROM hook_calls INDEXED BY hook_calls_due
 const BRING_FORWARD: &str = "UPDATE hook_calls INDEXED BY hook_calls_due SET due_at = ?2
     WHERE hook = ?1 AND due_at IS NOT NULL AND due_at > ?3";
 
+const AWAITS_TRY: &str = "SELECT 1 FROM hook_calls WHERE nr = ?1 AND tries = ?2 AND due_at IS NOT NULL";
+
 /// Writes a call for each hook that subscribed to the event.
 pub(super) fn write_calls(
     writing: &mut Writing<'_>,
@@ -200,6 +202,19 @@ impl Store {
             .await
     }
 
+    /// Whether a call still waits for this try: since it was read, another one may have ended.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn awaits_try(&self, call: &HookCall) -> Result<bool, StoreError> {
+        let (nr, tries) = (call.nr, call.tries);
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(AWAITS_TRY)?;
+            Ok(select.exists((nr, tries))?)
+        })
+        .await
+    }
+
     /// Records the outcome of a try. `again` is when the call is tried next; `None`: it is finished.
     ///
     /// # Errors
@@ -253,7 +268,6 @@ impl Store {
 
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    [("due calls", DUE), ("next call", NEXT), ("calls to bring forward", BRING_FORWARD)]
-        .map(|(name, sql)| (name, sql.to_owned()))
-        .into()
+    let due = [("due calls", DUE), ("next call", NEXT), ("calls to bring forward", BRING_FORWARD)];
+    due.into_iter().chain([("one call", AWAITS_TRY)]).map(|(name, sql)| (name, sql.to_owned())).collect()
 }

@@ -174,6 +174,10 @@ impl Inner {
     }
 
     async fn try_call(&self, hook: &Hook, call: &HookCall) -> Result<(), StoreError> {
+        // It was read before it was under way here, and an earlier try may have ended between the two.
+        if !self.store.awaits_try(call).await? {
+            return Ok(());
+        }
         let Some(data) = self.data(call).await? else {
             let outcome = "given up: what it is about is pruned".to_owned();
             return self.store.finish_hook_call(call.nr, outcome, None, self.clock.now()).await;
@@ -260,5 +264,69 @@ impl Stage for HookStage {
         for in_flight in &self.in_flight {
             in_flight.abort().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+    use parking_lot::Mutex;
+    use reqwest::Response;
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::policy::PollingPolicy;
+    use crate::rng::Rng;
+    use crate::secret::Secret;
+
+    /// Answers 200, and keeps what it was sent.
+    #[derive(Default)]
+    struct Receiver(Mutex<Vec<String>>);
+
+    impl HookTransport for Receiver {
+        fn post<'a>(
+            &'a self,
+            _url: &'a str,
+            _headers: HeaderMap,
+            body: String,
+        ) -> BoxFuture<'a, Result<Response, String>> {
+            self.0.lock().push(body);
+            std::future::ready(Ok(http::Response::new(String::new()).into())).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn call_that_was_delivered_since_it_was_read_is_not_made_again() {
+        let now = Timestamp::from_millis(1_775_285_160_000);
+        let (clock, folder) = (Clock::paused(now), tempfile::tempdir().unwrap());
+        let path = folder.path().join("dropreel.db");
+        let (store, _closing) =
+            Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone()).unwrap();
+        let hook = Hook {
+            name: "hook".into(),
+            on: BTreeSet::from([JobNotification::CallbacksMissing]),
+            target: HookTarget::Url {
+                url: Secret::new("http://receiver/"),
+                host: "receiver".into(),
+                secret: None,
+                body: None,
+            },
+            timeout: Duration::from_secs(1),
+            at_once: 1,
+        };
+        store.set_subscriptions(subscriptions(std::slice::from_ref(&hook)));
+        let receiver = Arc::new(Receiver::default());
+        let stage =
+            HookStage::new(store.clone(), clock, vec![hook], folder.path().to_owned(), receiver.clone());
+        store.notify_hooks(JobNotification::CallbacksMissing, now).await.unwrap();
+        let (read, _) = store.due_hook_calls("hook".into(), now, 10).await.unwrap();
+        for call in [&read[0], &read[0]] {
+            assert!(stage.inner.clone().call(0, call.clone()).await);
+        }
+        assert_eq!(receiver.0.lock().len(), 1);
     }
 }
