@@ -9,6 +9,11 @@ use crate::store::schema::{SCHEMA, VERSION};
 
 /// Functions and triggers.
 const FUNCTIONS: &str = include_str!("../../schema/postgres.sql");
+/// The first version whose tables were on servers.
+const FIRST: i64 = 4;
+/// The migration from version `FIRST + n` to the next is at index `n`, in PostgreSQL's own words.
+const MIGRATIONS: &[&str] = &[];
+const _: () = assert!(MIGRATIONS.len() as i64 == VERSION - FIRST);
 /// The row of `meta` with the version of the schema.
 const SCHEMA_VERSION: &str = "schema_version";
 
@@ -20,11 +25,11 @@ pub(super) fn open_writer(server: &PostgresServer) -> Result<Connection, OpenErr
     match version(&connection).map_err(failed)? {
         Found::Nothing => create(&connection).map_err(failed)?,
         Found::Foreign => return Err(OpenError::Foreign { database: Database::Postgres(server.clone()) }),
-        Found::Version(VERSION) => {}
-        Found::Version(found) => {
+        Found::Version(found) if found > VERSION => {
             let database = Database::Postgres(server.clone());
             return Err(OpenError::Newer { database, found, known: VERSION });
         }
+        Found::Version(found) => migrate(&connection, found, MIGRATIONS).map_err(failed)?,
     }
     connection.begin_term().map_err(failed)?;
     Ok(connection)
@@ -114,4 +119,57 @@ fn create(connection: &Connection) -> db::Result<()> {
     connection.execute_batch(&format!(
         "BEGIN;\n{tables}\n{FUNCTIONS}\nINSERT INTO meta (name, value) VALUES ('{SCHEMA_VERSION}', {VERSION});\nCOMMIT;"
     ))
+}
+
+/// Migrates older tables, one transaction per version. No process of the older version can follow then.
+fn migrate(connection: &Connection, found: i64, migrations: &[&str]) -> db::Result<()> {
+    for (migration, next) in migrations.iter().zip(FIRST + 1..).filter(|(_, next)| *next > found) {
+        connection.execute_batch(&format!(
+            "BEGIN;\n{migration}\nUPDATE meta SET value = {next} WHERE name = '{SCHEMA_VERSION}';\nCOMMIT;"
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+    fn migration_changes_tables_and_version_together_or_neither() {
+        let address =
+            std::env::var("DROPREEL_TEST_DATABASE").expect("DROPREEL_TEST_DATABASE: run ci/postgres");
+        let address = format!("{address}?options=-csearch_path%3Dmigrations");
+        let server = PostgresServer::new(&address, None).unwrap();
+        server.create_schema("migrations");
+        drop(open_writer(&server).unwrap());
+        let connect = || Connection::Postgres(Box::new(Session::leader(&server).unwrap()));
+        let found = |connection: &Connection| match version(connection).unwrap() {
+            Found::Version(version) => version - FIRST,
+            Found::Nothing | Found::Foreign => panic!("no tables"),
+        };
+        let connection = connect();
+        let first = "ALTER TABLE jobs ADD COLUMN first_new bigint";
+        migrate(&connection, FIRST, &[&format!("{first};")]).unwrap();
+        assert_eq!(found(&connection), 1);
+        drop(connection);
+
+        let connection = connect();
+        let second = "ALTER TABLE jobs ADD COLUMN second_new bigint; SELECT nothing;";
+        migrate(&connection, FIRST + 1, &["SELECT nothing;", second]).unwrap_err();
+        drop(connection);
+
+        let connection = connect();
+        assert_eq!(found(&connection), 1);
+        let has = |column: &str| {
+            connection.query_row(&format!("SELECT {column} FROM jobs LIMIT 1"), [], |_| Ok(()))
+        };
+        assert!(has("first_new").optional().is_ok() && has("second_new").optional().is_err());
+        drop(connection);
+        assert!(
+            matches!(open_writer(&server), Err(OpenError::Newer { .. })),
+            "this program knows none of it"
+        );
+    }
 }
