@@ -21,6 +21,7 @@ use crate::stages::callback::CallbackStage;
 use crate::stages::download::upload::UploadStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
+use crate::stages::gone_processes::GoneProcessStage;
 use crate::stages::hooks::HookStage;
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::pictures::{PictureStage, PictureTools};
@@ -103,6 +104,9 @@ impl Pipeline {
         let poll = PollStage::new(store.clone(), session.clone(), self.watchers.clone(), watched_interval);
         self.spawn(poll, stop, tasks);
         self.spawn(SidecarStage::new(store.clone(), self.library.clone(), clock.clone()), stop, tasks);
+        if store.has_others() {
+            self.spawn(GoneProcessStage::new(store.clone(), clock.clone()), stop, tasks);
+        }
         if !settings.hooks.is_empty() {
             let library_dir = self.library.root().to_owned();
             let (hooks, transport) = (settings.hooks.clone(), leading.hook_transport.clone());

@@ -9,6 +9,7 @@ pub mod balance;
 pub mod callback;
 pub mod download;
 pub mod epoch;
+pub mod gone_processes;
 pub mod hooks;
 mod in_flight;
 pub mod intake;

@@ -58,6 +58,7 @@ pub mod error;
 pub mod estimates;
 pub mod export;
 pub mod fairness;
+mod gone_processes;
 mod histogram;
 mod history;
 pub mod hooks;

@@ -242,6 +242,14 @@ impl Connection {
         }
     }
 
+    /// The numbers of the processes that are connected to write, as a subquery, where there are several.
+    pub fn connected_processes(&self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(session) => session.connected_processes(),
+        }
+    }
+
     /// The condition that a row of `batches` is for this process to finish, where there are several.
     pub fn own_batches(&self, leads: bool) -> Option<String> {
         match self {

@@ -202,16 +202,7 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
 /// leads those of processes that are gone; the staged ones, too, which are deleted in short commits.
 pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Result<Vec<StagedFile>> {
     if let Some(own) = connection.own_batches(role == Role::Leader) {
-        let select = format!("SELECT nr, staged FROM batches WHERE (staged = 1 OR staged = 2) AND {own}");
-        let mut select = connection.prepare_cached(&select)?;
-        let files: Vec<(i64, bool)> = select
-            .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? == 1)))?
-            .collect::<db::Result<_>>()?;
-        let file = |(nr, is_staged)| {
-            let keys = if is_staged { keys_of(connection, nr)? } else { Vec::new() };
-            Ok(StagedFile { nr, keys, ..StagedFile::default() })
-        };
-        return files.into_iter().map(file).collect();
+        return unfinished_where(connection, &own);
     }
     let staged = connection.query_row("SELECT 1 FROM batches WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {
@@ -220,6 +211,23 @@ pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Resu
     let mut select = connection.prepare_cached("SELECT nr FROM batches WHERE staged = 2")?;
     let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
     files.collect()
+}
+
+/// The unfinished files under a condition on `batches`.
+pub(in crate::store) fn unfinished_where(
+    connection: &Connection,
+    condition: &str,
+) -> db::Result<Vec<StagedFile>> {
+    let select = format!("SELECT nr, staged FROM batches WHERE (staged = 1 OR staged = 2) AND {condition}");
+    let mut select = connection.prepare_cached(&select)?;
+    let files: Vec<(i64, bool)> = select
+        .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? == 1)))?
+        .collect::<db::Result<_>>()?;
+    let file = |(nr, is_staged)| {
+        let keys = if is_staged { keys_of(connection, nr)? } else { Vec::new() };
+        Ok(StagedFile { nr, keys, ..StagedFile::default() })
+    };
+    files.into_iter().map(file).collect()
 }
 
 fn keys_of(connection: &Connection, batch: i64) -> db::Result<Vec<String>> {

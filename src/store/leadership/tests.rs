@@ -149,6 +149,29 @@ async fn ingest_while_another_begins_to_lead(
 ) -> (Result<usize, IngestError>, Store, Store) {
     let leader = open(Role::Leader, schema, 1);
     let follower = open(Role::Follower, schema, 2);
+    let (go_on, ingestion) = ingest_half_of_a_long_file(&follower).await;
+    if !statement.is_empty() {
+        leader.writer.write(move |writing| Ok(writing.connection.execute_batch(statement)?)).await.unwrap();
+    }
+    drop(leader);
+    let again = loop {
+        let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(3));
+        let opened = Store::open_as(Role::Leader, of_process(schema, 3), policy, rng, Clock::machine());
+        if let Ok((store, _)) = opened {
+            break store;
+        }
+        // The follower may have taken the lock; it gives it back with its connection only.
+        follower.read(|connection| Ok(connection.execute_batch(TERMINATE_OTHERS)?)).await.unwrap();
+    };
+    again.finish_unfinished().await.unwrap();
+    go_on.send(()).unwrap();
+    (ingestion.await.unwrap(), again, follower)
+}
+
+/// Begins to ingest a long file, whose second half waits for a message. Returns how many jobs it was in the end.
+async fn ingest_half_of_a_long_file(
+    store: &Store,
+) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<Result<usize, IngestError>>) {
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
     let drafts = (0..2 * MAX_JOBS_PER_COMMIT).map(move |number| {
         if number == MAX_JOBS_PER_COMMIT {
@@ -165,35 +188,19 @@ async fn ingest_while_another_begins_to_lead(
         inputs_sha256: None,
     };
     let ingestion = tokio::spawn({
-        let follower = follower.clone();
-        async move { follower.ingest(file, Box::new(drafts), NOW).await }
+        let store = store.clone();
+        async move { store.ingest(file, Box::new(drafts), NOW).await.map(|ingested| ingested.jobs.len()) }
     });
     let is_staged = async || {
         let count = "SELECT count(*) FROM batches WHERE staged = 1 AND jobs > 0";
         let read =
             move |connection: &Connection| Ok(connection.query_row(count, [], |row| row.get::<_, i64>(0))?);
-        follower.read(read).await.unwrap() > 0
+        store.read(read).await.unwrap() > 0
     };
     while !is_staged().await {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    if !statement.is_empty() {
-        leader.writer.write(move |writing| Ok(writing.connection.execute_batch(statement)?)).await.unwrap();
-    }
-    drop(leader);
-    let again = loop {
-        let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(3));
-        let opened = Store::open_as(Role::Leader, of_process(schema, 3), policy, rng, Clock::machine());
-        if let Ok((store, _)) = opened {
-            break store;
-        }
-        // The follower may have taken the lock; it gives it back with its connection only.
-        follower.read(|connection| Ok(connection.execute_batch(TERMINATE_OTHERS)?)).await.unwrap();
-    };
-    again.finish_unfinished().await.unwrap();
-    go_on.send(()).unwrap();
-    let accepted = ingestion.await.unwrap().map(|ingested| ingested.jobs.len());
-    (accepted, again, follower)
+    (go_on, ingestion)
 }
 
 /// Ends the connections that hold the lock of the leader.
@@ -229,4 +236,56 @@ async fn job_claimed_by_one_process_is_free_for_others_once_that_is_gone() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the claim of a process that is gone lasts");
+}
+
+/// Waits until processes are known to be gone, and returns their numbers.
+async fn until_gone(store: &Store) -> Vec<i32> {
+    for _ in 0..100 {
+        let gone = store.gone_processes().await.unwrap();
+        if !gone.is_empty() {
+            return gone;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no process is gone");
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn long_file_of_a_process_that_is_gone_can_be_ingested_by_another() {
+    let (leader, follower) = (open(Role::Leader, "gone_files", 1), open(Role::Follower, "gone_files", 2));
+    let (go_on, ingestion) = ingest_half_of_a_long_file(&follower).await;
+    let number: i32 = leader
+        .read(|connection| {
+            let select = "SELECT inbox FROM batches WHERE staged = 1";
+            Ok(connection.query_row(select, [], |row| row.get(0))?)
+        })
+        .await
+        .unwrap();
+    assert!(leader.gone_processes().await.unwrap().is_empty());
+    leader.finish_files_of(number).await.unwrap();
+    assert_ne!(count_jobs(&leader).await, 0, "it is there");
+    ingestion.abort();
+    drop((go_on, follower));
+    assert_eq!(until_gone(&leader).await, [number]);
+    leader.finish_files_of(number).await.unwrap();
+    assert_eq!(count_jobs(&leader).await, 0);
+    assert!(leader.gone_processes().await.unwrap().is_empty());
+    assert_eq!(ingest(&leader, "long.jsonl", vec![draft("job-1")]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn claims_end_only_of_a_process_that_is_gone() {
+    let (leader, follower) = (open(Role::Leader, "gone_claims", 1), open(Role::Follower, "gone_claims", 2));
+    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
+    assert!(follower.claim_downloads(job).await.unwrap());
+    let select = "SELECT process FROM claims";
+    let number: i32 =
+        leader.read(move |connection| Ok(connection.query_row(select, [], |row| row.get(0))?)).await.unwrap();
+    assert_eq!(leader.release_claims_of(number).await.unwrap(), 0, "it is there");
+    drop(follower);
+    assert_eq!(until_gone(&leader).await, [number]);
+    assert_eq!(leader.release_claims_of(number).await.unwrap(), 1);
+    assert!(leader.gone_processes().await.unwrap().is_empty());
 }

@@ -9,8 +9,8 @@ use crate::store::db::{Error, ErrorKind, Result};
 
 /// The class of the locks of numbers: 'drpm'.
 const CLASS: u32 = 1_685_221_485;
-/// The numbers of the processes that are connected to write.
-const CONNECTED: &str =
+/// The numbers of the processes that are connected to write, as a subquery.
+pub(super) const CONNECTED: &str =
     "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685221485 AND granted
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 /// When a job whose outputs wait in the spool of a process that is gone is downloaded again by another one: late, as the process

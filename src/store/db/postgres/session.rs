@@ -150,6 +150,11 @@ impl Session {
         self.server.process.map(claims::unclaimed)
     }
 
+    /// The numbers of the processes that are connected to write, as a subquery.
+    pub fn connected_processes(&self) -> Option<&'static str> {
+        self.server.process.map(|_| claims::CONNECTED)
+    }
+
     /// The condition that a row of `batches` is for this process to finish.
     pub fn own_batches(&self, leads: bool) -> Option<String> {
         self.server.process.map(|process| claims::own_batches(process, leads))

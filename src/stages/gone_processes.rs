@@ -1,0 +1,92 @@
+//! Takes over from processes that share the database and are gone what they have left undone, for their machine may never come
+//! back. A process that is back in time does it itself, and cheaper.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, Tick};
+use crate::stages::{Stage, Wake};
+use crate::store::Store;
+use crate::store::error::StoreError;
+
+/// A process that is gone for so long has not merely lost its connection: the files that it was ingesting are finished.
+const FILES_AFTER: Duration = Duration::from_secs(60);
+/// After so long, what waits in its spool is downloaded once more: well before the links end, but not at each restart of a
+/// machine.
+const SPOOL_AFTER: Duration = Duration::from_secs(3600);
+
+/// Runs where several processes share a database, in the one that leads. It looks [regularly](super::MAX_WAIT).
+pub struct GoneProcessStage {
+    store: Store,
+    clock: Clock,
+    absences: Mutex<Absences>,
+}
+
+/// Since when each process is known to be gone.
+#[derive(Default)]
+struct Absences(BTreeMap<i32, Tick>);
+
+impl Absences {
+    /// Returns how long each process has been gone, as far as this one knows. Those that are not named are back.
+    fn note(&mut self, gone: &[i32], now: Tick) -> Vec<(i32, Duration)> {
+        self.0.retain(|process, _| gone.contains(process));
+        gone.iter().map(|process| (*process, now.since(*self.0.entry(*process).or_insert(now)))).collect()
+    }
+}
+
+impl GoneProcessStage {
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, absences: Mutex::default() }
+    }
+}
+
+impl Stage for GoneProcessStage {
+    const NAME: &'static str = "gone_processes";
+
+    async fn pass(&self) -> Result<Wake, StoreError> {
+        let gone = self.store.gone_processes().await?;
+        let absences = self.absences.lock().note(&gone, self.clock.tick());
+        for (process, gone_for) in absences {
+            if gone_for >= FILES_AFTER {
+                self.store.finish_files_of(process).await?;
+            }
+            if gone_for >= SPOOL_AFTER {
+                let jobs = self.store.release_claims_of(process).await?;
+                if jobs > 0 {
+                    tracing::warn!(
+                        process,
+                        "the daemon with the inbox number {process} has been gone for an hour: what it had not uploaded of \
+                         {jobs} jobs is downloaded again"
+                    );
+                }
+            }
+        }
+        Ok(Wake::OnNotify)
+    }
+
+    async fn notified(&self) {
+        std::future::pending().await
+    }
+
+    async fn drain(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn absence_of_a_process_that_comes_back_begins_again() {
+        let clock = Clock::paused(Timestamp::from_millis(0));
+        let mut absences = Absences::default();
+        assert_eq!(absences.note(&[1], clock.tick()), [(1, Duration::ZERO)]);
+        clock.advance(FILES_AFTER);
+        assert_eq!(absences.note(&[1, 2], clock.tick()), [(1, FILES_AFTER), (2, Duration::ZERO)]);
+        assert!(absences.note(&[], clock.tick()).is_empty());
+        clock.advance(FILES_AFTER);
+        assert_eq!(absences.note(&[1], clock.tick()), [(1, Duration::ZERO)]);
+    }
+}
