@@ -107,6 +107,40 @@ async fn daemon_follows_another_and_serves_page_api_inbox_and_callbacks() {
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn follower_with_another_callback_secret_is_not_ready_until_it_has_the_leader_s() {
+    let mut rigs = nodes("secrets", 2).await;
+    let (mut follower, mut leader) = (rigs.pop().unwrap(), rigs.pop().unwrap());
+    let own = follower.beside("own.secret");
+    let write = |text: &str| {
+        std::fs::write(&own, text).unwrap();
+        std::fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    write("another-secret-than-that-of-the-leader\n");
+    follower.set("CALLBACKS__SECRET_FILE", own.to_str().unwrap());
+    leader.start_daemon().await;
+    follower.start_daemon().await;
+    follower.until_output("is ready and follows ").await;
+    let ready = async |status: u16| loop {
+        let (found, body) = follower.get("/readyz").await;
+        if found == status {
+            return body.to_string();
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    };
+    assert!(ready(503).await.contains("the callback secret is not that of the leader"));
+    let rotated = leader.run(&["rotate", "callback-secret"]).await;
+    assert_ne!(rotated.status.code(), Some(0));
+    assert!(stderr(&rotated).contains("several daemons may share this database"), "{}", stderr(&rotated));
+    // As the refusal says: first to all, and the leader last.
+    write("the-secret-that-all-daemons-use\nanother-secret-than-that-of-the-leader\n");
+    follower.signal(Signal::HUP);
+    ready(200).await;
+    assert_eq!(follower.stop().await, Some(0));
+    leader.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn daemons_lead_in_turn_through_kills_and_stops_and_nothing_is_lost_or_paid_twice() {
     let kills: u64 = std::env::var("DROPREEL_KILLS").map_or(6, |text| text.parse().unwrap());
     let mut rigs = nodes("leads", 2).await;
