@@ -21,6 +21,7 @@ use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
 use crate::store::subscription::Subscription;
 use crate::store::unprocessed::Unprocessed;
+use batches::Sent;
 use commit::WriterLoop;
 
 /// What a write may use while the transaction is open.
@@ -141,7 +142,7 @@ pub(super) struct Writer {
 
 #[derive(Clone)]
 enum WriterHandle {
-    Thread(mpsc::Sender<Box<dyn PendingWrite>>),
+    Thread(Arc<mpsc::Sender<Sent<Box<dyn PendingWrite>>>>),
     /// Under a paused clock, without a thread: each write has a commit of its own, in the order of the calls, so that a
     /// simulation is repeatable.
     InPlace(Arc<Mutex<InOrder>>, Clock),
@@ -157,12 +158,18 @@ impl Writer {
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
         let file = opened.1.clone();
+        let (sender, work) = mpsc::channel();
+        let sender = Arc::new(sender);
+        // The writer ends with the last handle.
+        let to_writer = Arc::downgrade(&sender);
+        opened.0.hear_news(move || {
+            let _ = to_writer.upgrade().map(|sender| sender.send(Sent::News));
+        });
         let writer = WriterLoop::new(opened, last_change, shared, (died, leadership), clock.clone());
         if clock.is_paused() {
             let in_order = Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() }));
             return Ok((Self { handle: WriterHandle::InPlace(in_order, clock), file }, None));
         }
-        let (sender, work) = mpsc::channel();
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(work))?;
         Ok((Self { handle: WriterHandle::Thread(sender), file }, Some(thread)))
@@ -186,7 +193,9 @@ impl Writer {
         let (answer, wait) = oneshot::channel();
         let write: Box<dyn PendingWrite> = Box::new(QueuedWrite { kind, work, result: None, answer });
         match &self.handle {
-            WriterHandle::Thread(sender) => sender.send(write).map_err(|_| StoreError::Closed)?,
+            WriterHandle::Thread(sender) => {
+                sender.send(Sent::Write(write)).map_err(|_| StoreError::Closed)?;
+            }
             WriterHandle::InPlace(in_order, clock) => {
                 let in_order = in_order.clone();
                 in_order.lock().waiting.push_back(write);

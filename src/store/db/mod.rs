@@ -266,6 +266,14 @@ impl Connection {
         }
     }
 
+    /// Calls this soon after other processes have committed, if the server says so. A pool of connections may not pass that on,
+    /// so [`Connection::keep_alive`] looks, too.
+    pub fn hear_news(&self, heard: impl Fn() + Send + Sync + 'static) {
+        if let Self::Postgres(session) = self {
+            session.hear_news(Box::new(heard));
+        }
+    }
+
     /// How often to call [`Connection::keep_alive`] while nothing is written.
     pub fn keep_alive_interval(&self) -> Option<Duration> {
         match self {

@@ -289,3 +289,38 @@ async fn claims_end_only_of_a_process_that_is_gone() {
     assert_eq!(leader.release_claims_of(number).await.unwrap(), 1);
     assert!(leader.gone_processes().await.unwrap().is_empty());
 }
+
+/// How long it takes, ten times, until the follower hears what the leader has committed.
+async fn time_to_hear(leader: &Store, follower: &Store) -> Duration {
+    let mut all = Duration::ZERO;
+    for number in 0..10 {
+        let news = follower.listen(Topic::Changes);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let _ = tokio::time::timeout(Duration::ZERO, news.next()).await;
+        ingest(leader, &format!("{number}.json"), vec![draft("news")]).await.unwrap();
+        let committed = std::time::Instant::now();
+        tokio::time::timeout(Duration::from_secs(10), news.next()).await.expect("it hears of it");
+        all += committed.elapsed();
+    }
+    all
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn commits_of_another_process_are_heard_at_once() {
+    let (leader, follower) = (open(Role::Leader, "news", 1), open(Role::Follower, "news", 2));
+    let heard = time_to_hear(&leader, &follower).await;
+    // Ten times half a second, on average, if it only looked.
+    assert!(heard < Duration::from_millis(2500), "{heard:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn commits_of_another_process_are_seen_where_no_news_come() {
+    let (leader, follower) = (open(Role::Leader, "no_news", 1), open(Role::Follower, "no_news", 2));
+    let deafen = |writing: &mut crate::store::writer::Writing<'_>| {
+        Ok(writing.connection.execute_batch("UNLISTEN *")?)
+    };
+    follower.writer.write(deafen).await.unwrap();
+    time_to_hear(&leader, &follower).await;
+}

@@ -16,33 +16,49 @@ const MAX_BACKGROUND: usize = 16;
 /// How long background writes wait for foreground writes before they are committed alone.
 const QUIET: Duration = Duration::from_millis(1);
 
+/// What reaches the writer.
+pub(super) enum Sent<W> {
+    Write(W),
+    /// Another process that shares the database has committed something.
+    News,
+}
+
+impl<W> Sent<W> {
+    fn write(self) -> Option<W> {
+        match self {
+            Self::Write(write) => Some(write),
+            Self::News => None,
+        }
+    }
+}
+
 /// The writes of each commit, in order. Foreground writes go first; background writes are those that no caller outside
 /// waits for.
 pub(super) struct Batches<W> {
-    writes: mpsc::Receiver<W>,
+    writes: mpsc::Receiver<Sent<W>>,
     background: VecDeque<W>,
     /// Foreground writes since the last that admitted a background write.
     foreground: usize,
 }
 
 impl<W> Batches<W> {
-    pub(super) fn new(writes: mpsc::Receiver<W>) -> Self {
+    pub(super) fn new(writes: mpsc::Receiver<Sent<W>>) -> Self {
         Self { writes, background: VecDeque::new(), foreground: 0 }
     }
 
     /// Waits for the next batch: all that has arrived, up to the limits. It does not wait for more, because the next batch
-    /// gathers while this one is flushed. Empty if nothing arrives within `longest`; `None` once all senders are gone and
-    /// nothing is left.
+    /// gathers while this one is flushed. Empty if nothing but news arrives within `longest`; `None` once all senders are gone
+    /// and nothing is left. News that come with writes are dropped, for each transaction looks itself.
     pub(super) fn next(&mut self, longest: Duration, is_background: impl Fn(&W) -> bool) -> Option<Vec<W>> {
         let mut batch = Vec::new();
         let mut next = if self.background.is_empty() {
             match self.writes.recv_timeout(longest) {
-                Ok(write) => Some(write),
-                Err(RecvTimeoutError::Timeout) => return Some(batch),
+                Ok(Sent::Write(write)) => Some(write),
+                Ok(Sent::News) | Err(RecvTimeoutError::Timeout) => return Some(batch),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         } else {
-            self.writes.recv_timeout(QUIET).ok()
+            self.writes.recv_timeout(QUIET).ok().and_then(Sent::write)
         };
         while let Some(write) = next {
             if is_background(&write) {
@@ -50,7 +66,8 @@ impl<W> Batches<W> {
             } else {
                 batch.push(write);
             }
-            next = if batch.len() < MAX_FOREGROUND { self.writes.try_recv().ok() } else { None };
+            let has_room = batch.len() < MAX_FOREGROUND;
+            next = if has_room { self.writes.try_recv().ok().and_then(Sent::write) } else { None };
         }
         let admitted = if batch.is_empty() {
             MAX_BACKGROUND
@@ -70,10 +87,30 @@ mod tests {
     use super::*;
 
     /// Negative numbers are background writes.
-    fn batches() -> (mpsc::Sender<i32>, impl FnMut() -> Option<Vec<i32>>) {
+    struct Sender(mpsc::Sender<Sent<i32>>);
+
+    impl Sender {
+        fn send(&self, write: i32) -> Result<(), mpsc::SendError<Sent<i32>>> {
+            self.0.send(Sent::Write(write))
+        }
+    }
+
+    fn batches() -> (Sender, impl FnMut() -> Option<Vec<i32>>) {
         let (sender, writes) = mpsc::channel();
         let mut batches = Batches::new(writes);
-        (sender, move || batches.next(Duration::MAX, |write| *write < 0))
+        (Sender(sender), move || batches.next(Duration::MAX, |write| *write < 0))
+    }
+
+    #[test]
+    fn news_alone_are_an_empty_batch_and_do_not_delay_writes() {
+        let (sender, mut next) = batches();
+        sender.0.send(Sent::News).unwrap();
+        assert!(next().unwrap().is_empty());
+        sender.send(1).unwrap();
+        sender.0.send(Sent::News).unwrap();
+        sender.send(2).unwrap();
+        assert_eq!(next().unwrap(), [1]);
+        assert_eq!(next().unwrap(), [2]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::batches::Batches;
+use super::batches::{Batches, Sent};
 use super::{PendingWrite, Shared, WriteKind, Writing};
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 use crate::failpoints::{self, FailPoint};
 use crate::store::database_file::DatabaseFile;
 use crate::store::db::{self, Connection};
@@ -18,6 +18,9 @@ use crate::store::lists::last_change;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::unprocessed::Unprocessed;
+
+/// How often everybody here is notified, at most, that other processes have committed: all stages look for work then.
+const NEWS_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) struct WriterLoop {
     connection: Connection,
@@ -30,6 +33,10 @@ pub(super) struct WriterLoop {
     leadership: LeadershipWatch,
     /// Other processes have committed, so that what this one remembers of the database is old.
     is_outdated: bool,
+    /// They have, and nobody here has been notified yet.
+    has_news: bool,
+    /// When everybody here was notified last.
+    notified_at: Option<Tick>,
 }
 
 /// How a batch ended.
@@ -67,8 +74,19 @@ impl WriterLoop {
         clock: Clock,
     ) -> Self {
         let unprocessed = Unprocessed::default();
-        let (change, is_outdated) = (last_change, false);
-        Self { connection, file, change, unprocessed, shared, clock, died, leadership, is_outdated }
+        Self {
+            connection,
+            file,
+            change: last_change,
+            unprocessed,
+            shared,
+            clock,
+            died,
+            leadership,
+            is_outdated: false,
+            has_news: false,
+            notified_at: None,
+        }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -76,7 +94,7 @@ impl WriterLoop {
         self.died.borrow().is_some()
     }
 
-    pub(super) fn run(mut self, work: mpsc::Receiver<Box<dyn PendingWrite>>) {
+    pub(super) fn run(mut self, work: mpsc::Receiver<Sent<Box<dyn PendingWrite>>>) {
         let mut batches = Batches::new(work);
         let interval = self.connection.keep_alive_interval().map(|interval| (interval, self.clock.tick()));
         let (interval, mut looked_at) = interval.unzip();
@@ -88,10 +106,15 @@ impl WriterLoop {
                 return;
             }
         }
-        while let Some(batch) = batches.next(longest, |write| write.kind() == WriteKind::Background) {
-            let mut continues = batch.is_empty() || self.commit_and_answer(batch);
+        loop {
+            let wait = if self.has_news { NEWS_INTERVAL } else { longest };
+            let Some(batch) = batches.next(wait, |write| write.kind() == WriteKind::Background) else {
+                break;
+            };
+            let has_time = batch.is_empty();
+            let mut continues = has_time || self.commit_and_answer(batch);
             // Also under constant load.
-            if continues && looked_at.is_some_and(|at| self.clock.tick().since(at) >= longest) {
+            if continues && looked_at.is_some_and(|at| has_time || self.clock.tick().since(at) >= longest) {
                 continues = self.keep_alive();
                 looked_at = Some(self.clock.tick());
             }
@@ -118,14 +141,25 @@ impl WriterLoop {
                 self.died.send_replace(Some(error.to_string()));
                 false
             }
-            Ok(()) | Err(_) => true,
+            Ok(()) => true,
+            Err(_) => {
+                // Not tried again at once for the sake of news.
+                if std::mem::take(&mut self.has_news) {
+                    self.shared.notifier.notify_all();
+                }
+                true
+            }
         }
     }
 
     /// Notifies everybody here of what other processes have committed.
     fn notice_others(&mut self) -> db::Result<()> {
         if self.connection.others_committed() {
-            self.is_outdated = true;
+            (self.is_outdated, self.has_news) = (true, true);
+        }
+        let is_due = |notified_at| self.clock.tick().since(notified_at) >= NEWS_INTERVAL;
+        if self.has_news && self.notified_at.is_none_or(is_due) {
+            (self.has_news, self.notified_at) = (false, Some(self.clock.tick()));
             self.shared.notifier.notify_all();
             if self.leadership.was_resumed(&self.connection)? {
                 self.shared.notifier.notify(Topic::Resume);

@@ -1,6 +1,8 @@
 //! A connection to a server, of which every answer is waited for only so long.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -16,13 +18,20 @@ pub(super) struct Link {
     runtime: Handle,
     /// What moves its bytes.
     task: AbortHandle,
+    /// The server's process of this connection, once it is known.
+    process: Arc<AtomicI32>,
     /// The server is gone, perhaps before the client has noticed.
     lost: Cell<bool>,
 }
 
 impl Link {
-    pub fn new(client: Client, runtime: Handle, task: AbortHandle) -> Self {
-        Self { client, runtime, task, lost: Cell::new(false) }
+    pub fn new(client: Client, runtime: Handle, task: AbortHandle, process: Arc<AtomicI32>) -> Self {
+        Self { client, runtime, task, process, lost: Cell::new(false) }
+    }
+
+    /// Notes which process of the server this connection has.
+    pub fn set_process(&self, process: i32) {
+        self.process.store(process, Ordering::Relaxed);
     }
 
     pub fn client(&self) -> &Client {

@@ -8,12 +8,13 @@
 use tokio_postgres::Row;
 
 use super::link::Link;
+use super::news::{ANNOUNCE, LISTEN};
 use super::{PostgresServer, claims};
 use crate::store::db::{Error, ErrorKind, Result};
 
 const OLDEST_SERVER: i32 = 150_000;
 const FACTS: &str = "SELECT current_setting('server_version_num')::int4, current_setting('server_version'),
-    current_setting('server_encoding'), current_setting('synchronous_commit')";
+    current_setting('server_encoding'), current_setting('synchronous_commit'), pg_backend_pid()";
 /// The server gives the lock to another process within 10 seconds after this one is gone, cut off or stopped. The lock is
 /// waited for, as the connection of a process that was killed a moment ago may still have it.
 const SETTINGS: &str =
@@ -41,6 +42,8 @@ pub(super) fn connect_writer(server: &PostgresServer) -> Result<Link> {
     }
     if !server.alone_in_tests {
         link.run(SETTINGS)?;
+        link.set_process(facts.get(4));
+        link.run(LISTEN)?;
         if let Some(process) = server.process {
             claims::hold_number(&link, process)?;
         }
@@ -144,7 +147,7 @@ pub(super) fn begin_term(link: &Link) -> Result<Progress> {
     Ok(Progress::of(&row))
 }
 
-/// Counts a transaction: of the process that leads as long as the term that was `seen` lasts, or of one that follows. No
+/// Counts a transaction, which its commit announces to the other processes: of the process that leads as long as the term that was `seen` lasts, or of one that follows. No
 /// other one is counted, and no term begins, before its end.
 ///
 /// # Errors
@@ -153,13 +156,14 @@ pub(super) fn count_transaction(link: &Link, leads: bool, seen: Progress) -> Res
     let sql = if leads {
         format!(
             "UPDATE leadership SET of_leader = of_leader + 1, transactions = transactions + 1 WHERE leader = {}
-             RETURNING term, leader, of_leader, transactions, former_leader, former_of_leader",
+             RETURNING term, leader, of_leader, transactions, former_leader, former_of_leader, {ANNOUNCE}",
             seen.leader
         )
     } else {
-        "UPDATE leadership SET transactions = transactions + 1
-         RETURNING term, leader, of_leader, transactions, former_leader, former_of_leader"
-            .to_owned()
+        format!(
+            "UPDATE leadership SET transactions = transactions + 1
+             RETURNING term, leader, of_leader, transactions, former_leader, former_of_leader, {ANNOUNCE}"
+        )
     };
     Ok(Progress::of(&link.query_opt(&sql)?.ok_or(Error::TermOver)?))
 }

@@ -5,6 +5,7 @@ mod block_on;
 mod claims;
 mod link;
 mod lock;
+mod news;
 mod session;
 mod tls;
 mod translate;
@@ -13,6 +14,7 @@ mod values;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -23,6 +25,7 @@ use super::{Error, Result};
 use crate::fs::host_name;
 use crate::secret::Secret;
 use link::{Link, no_answer, wait_at_most};
+use news::News;
 use tls::Tls;
 
 pub(in crate::store) use session::Session;
@@ -51,6 +54,7 @@ pub struct PostgresServer {
     config: Arc<Config>,
     tls: Tls,
     io: Arc<Io>,
+    news: News,
     /// The number of this process among those that share the database.
     pub(super) process: Option<i32>,
     /// Tests open a database twice, to see what a restart would.
@@ -121,6 +125,7 @@ impl PostgresServer {
             config: Arc::new(config),
             tls: Tls::new()?,
             io: Arc::new(Io(Some(runtime))),
+            news: News::default(),
             process: None,
             alone_in_tests: false,
         })
@@ -143,8 +148,9 @@ impl PostgresServer {
         let (client, connection) =
             connected.ok_or_else(no_answer)?.map_err(|error| Error::of_server(&error))?;
         // Ends with the client. What breaks it, the client reports too.
-        let task = runtime.spawn(async move { drop(connection.await) }).abort_handle();
-        let link = Link::new(client, runtime.clone(), task);
+        let process = Arc::new(AtomicI32::new(0));
+        let task = runtime.spawn(self.news.clone().carry(connection, process.clone())).abort_handle();
+        let link = Link::new(client, runtime.clone(), task, process);
         link.run(PLANNER)?;
         Ok(link)
     }

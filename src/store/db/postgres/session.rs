@@ -135,6 +135,11 @@ impl Session {
         self.others.take()
     }
 
+    /// Calls this soon after other processes have committed.
+    pub fn hear_news(&self, heard: Box<dyn Fn() + Send + Sync>) {
+        self.server.news.set_listener(heard);
+    }
+
     /// Takes the lock of the process that leads if it is free. The connection keeps it.
     pub fn try_lead(&self) -> Result<bool> {
         Ok(self.role == Role::Follows && lock::try_lock(&self.link)?)
