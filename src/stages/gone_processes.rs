@@ -17,6 +17,9 @@ const FILES_AFTER: Duration = Duration::from_secs(60);
 /// machine.
 const SPOOL_AFTER: Duration = Duration::from_secs(3600);
 
+/// How long a pass works on the files of a process, so that a stop need not wait for it.
+const LONGEST_PASS: Duration = Duration::from_secs(5);
+
 /// Runs where several processes share a database, in the one that leads. It looks [regularly](super::MAX_WAIT).
 pub struct GoneProcessStage {
     store: Store,
@@ -48,9 +51,15 @@ impl Stage for GoneProcessStage {
     async fn pass(&self) -> Result<Wake, StoreError> {
         let gone = self.store.gone_processes().await?;
         let absences = self.absences.lock().note(&gone, self.clock.tick());
+        let mut outcome = Ok(Wake::OnNotify);
         for (process, gone_for) in absences {
             if gone_for >= FILES_AFTER {
-                self.store.finish_files_of(process).await?;
+                match self.store.finish_files_of(process, LONGEST_PASS).await {
+                    Ok(true) => outcome = outcome.and(Ok(Wake::AtOnce)),
+                    Ok(false) => {}
+                    // The others must not wait for what hinders this one.
+                    Err(error) => outcome = Err(error),
+                }
             }
             if gone_for >= SPOOL_AFTER {
                 let jobs = self.store.release_claims_of(process).await?;
@@ -63,7 +72,7 @@ impl Stage for GoneProcessStage {
                 }
             }
         }
-        Ok(Wake::OnNotify)
+        outcome
     }
 
     async fn notified(&self) {

@@ -1,11 +1,13 @@
 //! Rewrites sidecars whose job has changed since their file was published: the provider may settle the cost of a task
 //! long after its video is in the library, and a person rates it later still.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::library::Library;
 use crate::library::sidecar::SidecarError;
@@ -27,13 +29,15 @@ pub struct SidecarStage {
     library: Library,
     clock: Clock,
     notifications: Notifications,
+    /// When the sidecars are tried again that could not be written: not at each notification.
+    retries: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 impl SidecarStage {
     /// Listens from now on.
     pub fn new(store: Store, library: Library, clock: Clock) -> Self {
         let notifications = store.listen(Topic::Sidecars);
-        Self { store, library, clock, notifications }
+        Self { store, library, clock, notifications, retries: Mutex::default() }
     }
 
     /// Rewrites one. A crash after it is harmless: the same is written again.
@@ -68,7 +72,9 @@ impl Stage for SidecarStage {
     const NAME: &'static str = "sidecars";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let (mut after, mut wake) = (String::new(), Wake::OnNotify);
+        let (mut after, mut wake, now) = (String::new(), Wake::OnNotify, self.clock.now());
+        // A clock that was ahead made them wait for a time that is far away, now that it is right.
+        self.retries.lock().retain(|_, at| *at > now && *at <= now.plus(RETRY_INTERVAL));
         loop {
             let outdated = self.store.outdated_sidecars(after, BATCH).await?;
             let Some(last) = outdated.last() else { return Ok(wake) };
@@ -79,12 +85,19 @@ impl Stage for SidecarStage {
                 return Ok(Wake::At(self.clock.now().plus(RETRY_INTERVAL)));
             }
             for OutdatedSidecar { path, version, facts } in outdated {
+                let retry_at = self.retries.lock().get(&path).copied();
+                if let Some(at) = retry_at {
+                    wake = wake.or(Wake::At(at));
+                    continue;
+                }
                 if let Some(facts) = facts
                     && let job = facts.job
                     && let Err(error) = self.rewrite(path.clone(), facts).await
                 {
                     tracing::warn!(%job, "a sidecar of job {job} could not be rewritten; it is tried again: {error}");
-                    wake = wake.or(Wake::At(self.clock.now().plus(RETRY_INTERVAL)));
+                    let at = self.clock.now().plus(RETRY_INTERVAL);
+                    self.retries.lock().insert(path, at);
+                    wake = wake.or(Wake::At(at));
                     continue;
                 }
                 self.store.sidecar_rewritten(path, version).await?;

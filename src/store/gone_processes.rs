@@ -1,8 +1,10 @@
 //! What processes that share the database with this one and are gone have left undone.
 
+use std::time::Duration;
+
 use crate::store::Store;
+use crate::store::db::OptionalExtension;
 use crate::store::error::StoreError;
-use crate::store::job_files::unfinished::unfinished_where;
 
 impl Store {
     /// The numbers of the processes that are not connected, though they have claims or were ingesting a file.
@@ -11,11 +13,12 @@ impl Store {
     /// Any failure of the database.
     pub async fn gone_processes(&self) -> Result<Vec<i32>, StoreError> {
         self.read(|connection| {
-            let Some(connected) = connection.connected_processes() else { return Ok(Vec::new()) };
+            let conditions = (connection.is_gone("process"), connection.is_gone("inbox"));
+            let (Some(process_is_gone), Some(inbox_is_gone)) = conditions else { return Ok(Vec::new()) };
             let mut gone = connection.prepare_cached(&format!(
-                "SELECT process FROM claims WHERE process NOT IN {connected}
+                "SELECT process FROM claims WHERE {process_is_gone}
                  UNION SELECT inbox FROM batches
-                 WHERE (staged = 1 OR staged = 2) AND inbox IS NOT NULL AND inbox NOT IN {connected}"
+                 WHERE (staged = 1 OR staged = 2) AND inbox IS NOT NULL AND {inbox_is_gone}"
             ))?;
             let gone = gone.query_map([], |row| row.get(0))?;
             Ok(gone.collect::<Result<_, _>>()?)
@@ -24,32 +27,55 @@ impl Store {
     }
 
     /// Finishes the files that a process was ingesting, unless it is back: what of them was accepted becomes due, the rest is
-    /// deleted. Otherwise no other process could ingest the same file, for its keys are taken.
+    /// deleted. Otherwise no other process could ingest the same file, for its keys are taken. Begins nothing after `longest`.
+    /// Returns whether there is more to do.
     ///
     /// # Errors
-    /// Any failure of the database. The next call does the rest.
-    pub async fn finish_files_of(&self, process: i32) -> Result<(), StoreError> {
-        let files = self
-            .read(move |connection| {
-                let Some(connected) = connection.connected_processes() else { return Ok(Vec::new()) };
-                let condition = format!("inbox = {process} AND inbox NOT IN {connected}");
-                Ok(unfinished_where(connection, &condition)?)
-            })
-            .await?;
-        self.unfinished.lock().extend(files);
-        self.finish_unfinished().await
+    /// Any failure of the database.
+    pub async fn finish_files_of(&self, process: i32, longest: Duration) -> Result<bool, StoreError> {
+        let began = self.clock.tick();
+        loop {
+            let found = self
+                .read(move |connection| {
+                    let Some(is_gone) = connection.is_gone("inbox") else { return Ok(None) };
+                    let mut first = connection.prepare_cached(&format!(
+                        "SELECT nr, staged FROM batches
+                         WHERE (staged = 1 OR staged = 2) AND inbox = ?1 AND {is_gone} ORDER BY nr LIMIT 1"
+                    ))?;
+                    let first =
+                        first.query_row([process], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                    Ok(first.map(|(nr, staged): (i64, i64)| (nr, staged == 1, is_gone)))
+                })
+                .await?;
+            let Some((nr, is_staged, is_gone)) = found else { return Ok(false) };
+            let left = longest.saturating_sub(self.clock.tick().since(began));
+            if left.is_zero() {
+                return Ok(true);
+            }
+            if is_staged {
+                self.discard(nr, &[], &is_gone, left).await?;
+            } else {
+                self.make_jobs_due(nr).await?;
+            }
+        }
     }
 
     /// Lets other processes download what waits in the spool of one, unless it is back. Returns how many jobs have such outputs.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn release_claims_of(&self, process: i32) -> Result<usize, StoreError> {
+    pub async fn release_claims_of(&self, process: i32) -> Result<i64, StoreError> {
         self.writer
             .write(move |writing| {
-                let Some(connected) = writing.connection.connected_processes() else { return Ok(0) };
-                let release = format!("DELETE FROM claims WHERE process = ?1 AND process NOT IN {connected}");
-                Ok(writing.connection.execute(&release, [process])?)
+                let Some(is_gone) = writing.connection.is_gone("process") else { return Ok(0) };
+                let count = format!(
+                    "SELECT count(*) FROM claims JOIN jobs ON jobs.nr = claims.job
+                     WHERE process = ?1 AND {is_gone} AND finished_at IS NULL AND upload_at IS NOT NULL"
+                );
+                let spooled = writing.connection.query_row(&count, [process], |row| row.get(0))?;
+                let release = format!("DELETE FROM claims WHERE process = ?1 AND {is_gone}");
+                writing.connection.execute(&release, [process])?;
+                Ok(spooled)
             })
             .await
     }

@@ -11,7 +11,7 @@ use crate::store::schema::{SCHEMA, VERSION};
 const FUNCTIONS: &str = include_str!("../../schema/postgres.sql");
 /// The first version whose tables were on servers.
 const FIRST: i64 = 4;
-/// The migration from version `FIRST + n` to the next is at index `n`, in PostgreSQL's own words.
+/// The migration from version `FIRST + n` to the next is at index `n`, written for PostgreSQL.
 const MIGRATIONS: &[&str] = &[];
 const _: () = assert!(MIGRATIONS.len() as i64 == VERSION - FIRST);
 /// The row of `meta` with the version of the schema.
@@ -121,7 +121,7 @@ fn create(connection: &Connection) -> db::Result<()> {
     ))
 }
 
-/// Migrates older tables, one transaction per version. No process of the older version can follow then.
+/// Migrates older tables, one transaction per version. Processes of the older version have been stopped (docs/deploy.md).
 fn migrate(connection: &Connection, found: i64, migrations: &[&str]) -> db::Result<()> {
     for (migration, next) in migrations.iter().zip(FIRST + 1..).filter(|(_, next)| *next > found) {
         connection.execute_batch(&format!(

@@ -144,7 +144,7 @@ impl Inner {
     async fn call(self: Arc<Self>, hook: usize, call: HookCall) -> bool {
         let saved = self.try_call(&self.hooks[hook], &call).await;
         if let Err(error) = &saved {
-            tracing::error!("saving the result of a hook failed; it is called again: {error}");
+            tracing::error!("a call of a hook failed on our side; it is made again: {error}");
         }
         saved.is_ok()
     }

@@ -242,11 +242,11 @@ impl Connection {
         }
     }
 
-    /// The numbers of the processes that are connected to write, as a subquery, where there are several.
-    pub fn connected_processes(&self) -> Option<&'static str> {
+    /// The condition that a column has the number of another process, which is gone, where there are several.
+    pub fn is_gone(&self, column: &str) -> Option<String> {
         match self {
             Self::Sqlite(_) => None,
-            Self::Postgres(session) => session.connected_processes(),
+            Self::Postgres(session) => session.is_gone(column),
         }
     }
 

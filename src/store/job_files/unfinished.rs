@@ -2,6 +2,7 @@
 //! deletes a file whose ingestion failed, was cancelled or was interrupted by a crash.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::job::next_action::{NextAction, next_action};
@@ -63,7 +64,7 @@ impl Store {
             let mut work = self.work_on(file);
             // The publisher of the file may have stopped waiting for the answer.
             if self.is_staged(work.file.nr).await? {
-                self.discard(&work.file).await?;
+                self.discard(work.file.nr, &work.file.keys, "TRUE", Duration::MAX).await?;
             } else {
                 self.make_jobs_due(work.file.nr).await?;
             }
@@ -85,7 +86,8 @@ impl Store {
         self.writer.write_as(WriteKind::Background, is_staged).await
     }
 
-    async fn make_jobs_due(&self, nr: i64) -> Result<(), StoreError> {
+    /// Makes the jobs of a published file due.
+    pub(in crate::store) async fn make_jobs_due(&self, nr: i64) -> Result<(), StoreError> {
         let mut last = 0;
         loop {
             let make_due = move |writing: &mut Writing<'_>| make_some_due(writing, nr, last);
@@ -96,19 +98,27 @@ impl Store {
         }
     }
 
-    async fn discard(&self, file: &StagedFile) -> Result<(), StoreError> {
-        let nr = file.nr;
-        // It cannot be published from now on, by a process that was taken for gone. Its own count is of no use any more.
-        let give_up = move |writing: &mut Writing<'_>| {
-            let mut mark = writing
-                .connection
-                .prepare_cached("UPDATE batches SET jobs = -1 WHERE nr = ?1 AND staged = 1")?;
-            Ok(mark.execute([nr])? == 1)
-        };
+    /// Deletes a staged file if its row in `batches` meets a condition, which may have changed since it was found. `known` are its
+    /// keys, where no other process can have added any. Begins no commit after `longest`; the next call does the rest.
+    pub(in crate::store) async fn discard(
+        &self,
+        nr: i64,
+        known: &[String],
+        condition: &str,
+        longest: Duration,
+    ) -> Result<(), StoreError> {
+        let began = self.clock.tick();
+        // It cannot be published or grow from now on, by a process that was taken for gone. Its own count is of no use any more.
+        let give_up = format!("UPDATE batches SET jobs = -1 WHERE nr = ?1 AND staged = 1 AND {condition}");
+        let give_up = move |writing: &mut Writing<'_>| Ok(writing.connection.execute(&give_up, [nr])? == 1);
         if !self.writer.write_as(WriteKind::Background, give_up).await? {
             return Ok(());
         }
-        for keys in file.keys.chunks(MAX_CHANGED_PER_COMMIT as usize) {
+        let keys = match self.has_others() {
+            true => self.read(move |connection| Ok(keys_of(connection, nr)?)).await?,
+            false => known.to_vec(),
+        };
+        for keys in keys.chunks(MAX_CHANGED_PER_COMMIT as usize) {
             let keys = keys.to_vec();
             let delete = move |writing: &mut Writing<'_>| {
                 let mut delete = writing.connection.prepare_cached(
@@ -118,10 +128,15 @@ impl Store {
                 keys.iter().try_for_each(|key| delete.execute((key, nr)).map(drop))?;
                 Ok(())
             };
+            if self.clock.tick().since(began) >= longest {
+                return Ok(());
+            }
             self.writer.write_as(WriteKind::Background, delete).await?;
         }
         let delete = move |writing: &mut Writing<'_>| delete_some_jobs(writing, nr);
-        while self.writer.write_as(WriteKind::Background, delete).await? {}
+        while self.clock.tick().since(began) < longest
+            && self.writer.write_as(WriteKind::Background, delete).await?
+        {}
         Ok(())
     }
 }
@@ -198,11 +213,15 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
 }
 
 /// Deletes the staged files that a crash left, and returns the published files whose jobs are not all due yet. Only for the
-/// start, when nothing waits for the writer. Where several processes share the database, each returns its own, and the one that
-/// leads those of processes that are gone; the staged ones, too, which are deleted in short commits.
+/// start, when nothing waits for the writer. Where several processes share the database, each returns its own; the staged ones,
+/// too, which are deleted in short commits.
 pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Result<Vec<StagedFile>> {
     if let Some(own) = connection.own_batches(role == Role::Leader) {
-        return unfinished_where(connection, &own);
+        let select = format!("SELECT nr FROM batches WHERE (staged = 1 OR staged = 2) AND {own}");
+        let mut select = connection.prepare_cached(&select)?;
+        let files =
+            select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
+        return files.collect();
     }
     let staged = connection.query_row("SELECT 1 FROM batches WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {
@@ -211,23 +230,6 @@ pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Resu
     let mut select = connection.prepare_cached("SELECT nr FROM batches WHERE staged = 2")?;
     let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
     files.collect()
-}
-
-/// The unfinished files under a condition on `batches`.
-pub(in crate::store) fn unfinished_where(
-    connection: &Connection,
-    condition: &str,
-) -> db::Result<Vec<StagedFile>> {
-    let select = format!("SELECT nr, staged FROM batches WHERE (staged = 1 OR staged = 2) AND {condition}");
-    let mut select = connection.prepare_cached(&select)?;
-    let files: Vec<(i64, bool)> = select
-        .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? == 1)))?
-        .collect::<db::Result<_>>()?;
-    let file = |(nr, is_staged)| {
-        let keys = if is_staged { keys_of(connection, nr)? } else { Vec::new() };
-        Ok(StagedFile { nr, keys, ..StagedFile::default() })
-    };
-    files.into_iter().map(file).collect()
 }
 
 fn keys_of(connection: &Connection, batch: i64) -> db::Result<Vec<String>> {

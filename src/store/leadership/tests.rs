@@ -118,7 +118,7 @@ async fn follower_may_lead_once_the_leader_is_gone_and_then_is_the_only_one() {
 async fn long_file_of_a_process_that_is_there_is_left_alone_by_a_new_leader() {
     let (accepted, again, _follower) = ingest_while_another_begins_to_lead("staged_here", "").await;
     assert_eq!(accepted.ok(), Some(2 * MAX_JOBS_PER_COMMIT));
-    again.finish_unfinished().await.unwrap();
+    finish_all(&again).await;
     assert_eq!(count_jobs(&again).await, 2 * MAX_JOBS_PER_COMMIT);
 }
 
@@ -128,7 +128,7 @@ async fn long_file_of_a_process_that_was_taken_for_gone_is_not_accepted_in_part(
     let gone = "UPDATE batches SET inbox = 2147483646 WHERE staged = 1";
     let (accepted, again, follower) = ingest_while_another_begins_to_lead("staged_gone", gone).await;
     assert!(matches!(accepted, Err(IngestError::Store(StoreError::Busy))), "{accepted:?}");
-    again.finish_unfinished().await.unwrap();
+    finish_all(&again).await;
     assert_eq!(count_jobs(&again).await, 0);
     let jobs = ingest(&follower, "long.jsonl", vec![draft("long")]).await.unwrap();
     assert_eq!(jobs.len(), 1, "it is accepted when it is read again");
@@ -139,6 +139,14 @@ async fn count_jobs(store: &Store) -> usize {
         Ok(connection.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0))?)
     };
     usize::try_from(store.read(count).await.unwrap()).unwrap()
+}
+
+/// Finishes the unfinished files of this process, and of those that are gone.
+async fn finish_all(store: &Store) {
+    store.finish_unfinished().await.unwrap();
+    for process in store.gone_processes().await.unwrap() {
+        assert!(!store.finish_files_of(process, Duration::MAX).await.unwrap());
+    }
 }
 
 /// A follower ingests a long file; in the middle of it another process begins to lead, after `statement`, and deletes what it
@@ -164,6 +172,9 @@ async fn ingest_while_another_begins_to_lead(
         follower.read(|connection| Ok(connection.execute_batch(TERMINATE_OTHERS)?)).await.unwrap();
     };
     again.finish_unfinished().await.unwrap();
+    if !statement.is_empty() {
+        finish_all(&again).await;
+    }
     go_on.send(()).unwrap();
     (ingestion.await.unwrap(), again, follower)
 }
@@ -263,12 +274,12 @@ async fn long_file_of_a_process_that_is_gone_can_be_ingested_by_another() {
         .await
         .unwrap();
     assert!(leader.gone_processes().await.unwrap().is_empty());
-    leader.finish_files_of(number).await.unwrap();
+    leader.finish_files_of(number, Duration::MAX).await.unwrap();
     assert_ne!(count_jobs(&leader).await, 0, "it is there");
     ingestion.abort();
     drop((go_on, follower));
     assert_eq!(until_gone(&leader).await, [number]);
-    leader.finish_files_of(number).await.unwrap();
+    leader.finish_files_of(number, Duration::MAX).await.unwrap();
     assert_eq!(count_jobs(&leader).await, 0);
     assert!(leader.gone_processes().await.unwrap().is_empty());
     assert_eq!(ingest(&leader, "long.jsonl", vec![draft("job-1")]).await.unwrap().len(), 1);
@@ -280,13 +291,20 @@ async fn claims_end_only_of_a_process_that_is_gone() {
     let (leader, follower) = (open(Role::Leader, "gone_claims", 1), open(Role::Follower, "gone_claims", 2));
     let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
     assert!(follower.claim_downloads(job).await.unwrap());
-    let select = "SELECT process FROM claims";
-    let number: i32 =
-        leader.read(move |connection| Ok(connection.query_row(select, [], |row| row.get(0))?)).await.unwrap();
-    assert_eq!(leader.release_claims_of(number).await.unwrap(), 0, "it is there");
+    let claimed_by = async || {
+        let read = |connection: &Connection| {
+            let select = "SELECT process FROM claims";
+            Ok(connection.query_row(select, [], |row| row.get::<_, i32>(0)).optional()?)
+        };
+        leader.read(read).await.unwrap()
+    };
+    let number = claimed_by().await.unwrap();
+    leader.release_claims_of(number).await.unwrap();
+    assert_eq!(claimed_by().await, Some(number), "it is there");
     drop(follower);
     assert_eq!(until_gone(&leader).await, [number]);
-    assert_eq!(leader.release_claims_of(number).await.unwrap(), 1);
+    assert_eq!(leader.release_claims_of(number).await.unwrap(), 0, "nothing of it is in a spool");
+    assert_eq!(claimed_by().await, None);
     assert!(leader.gone_processes().await.unwrap().is_empty());
 }
 

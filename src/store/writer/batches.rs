@@ -54,7 +54,11 @@ impl<W> Batches<W> {
         let mut next = if self.background.is_empty() {
             match self.writes.recv_timeout(longest) {
                 Ok(Sent::Write(write)) => Some(write),
-                Ok(Sent::News) | Err(RecvTimeoutError::Timeout) => return Some(batch),
+                Ok(Sent::News) => match self.writes.try_recv() {
+                    Ok(Sent::Write(write)) => Some(write),
+                    _ => return Some(batch),
+                },
+                Err(RecvTimeoutError::Timeout) => return Some(batch),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         } else {

@@ -37,6 +37,8 @@ pub(super) struct WriterLoop {
     has_news: bool,
     /// When everybody here was notified last.
     notified_at: Option<Tick>,
+    /// The server could not be reached when it was looked at last.
+    is_away: bool,
 }
 
 /// How a batch ended.
@@ -86,6 +88,7 @@ impl WriterLoop {
             is_outdated: false,
             has_news: false,
             notified_at: None,
+            is_away: false,
         }
     }
 
@@ -107,7 +110,7 @@ impl WriterLoop {
             }
         }
         loop {
-            let wait = if self.has_news { NEWS_INTERVAL } else { longest };
+            let wait = if self.has_news && !self.is_away { NEWS_INTERVAL } else { longest };
             let Some(batch) = batches.next(wait, |write| write.kind() == WriteKind::Background) else {
                 break;
             };
@@ -141,12 +144,8 @@ impl WriterLoop {
                 self.died.send_replace(Some(error.to_string()));
                 false
             }
-            Ok(()) => true,
-            Err(_) => {
-                // Not tried again at once for the sake of news.
-                if std::mem::take(&mut self.has_news) {
-                    self.shared.notifier.notify_all();
-                }
+            reached => {
+                self.is_away = reached.is_err();
                 true
             }
         }

@@ -9,8 +9,8 @@ use crate::store::db::{Error, ErrorKind, Result};
 
 /// The class of the locks of numbers: 'drpm'.
 const CLASS: u32 = 1_685_221_485;
-/// The numbers of the processes that are connected to write, as a subquery.
-pub(super) const CONNECTED: &str =
+/// The numbers of the processes that are connected to write.
+const CONNECTED: &str =
     "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685221485 AND granted
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 /// When a job whose outputs wait in the spool of a process that is gone is downloaded again by another one: late, as the process
@@ -44,12 +44,17 @@ pub(super) fn unclaimed(process: i32) -> String {
     )
 }
 
-/// The condition that a row of `batches` is of the inbox of this process, or of one that is not connected if this one leads.
+/// The condition that a row of `batches` is of the inbox of this process, or of none if this one leads.
 pub(super) fn own_batches(process: i32, leads: bool) -> String {
     match leads {
-        true => format!("(inbox IS NULL OR inbox = {process} OR inbox NOT IN {CONNECTED})"),
+        true => format!("(inbox IS NULL OR inbox = {process})"),
         false => format!("inbox = {process}"),
     }
+}
+
+/// The condition that a column has the number of another process, which is not connected to write.
+pub(super) fn is_gone(column: &str, process: i32) -> String {
+    format!("({column} <> {process} AND {column} NOT IN {CONNECTED})")
 }
 
 /// Claims the job with the number `?1` unless another process has, and ends the claims that nobody needs.

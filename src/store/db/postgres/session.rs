@@ -155,9 +155,9 @@ impl Session {
         self.server.process.map(claims::unclaimed)
     }
 
-    /// The numbers of the processes that are connected to write, as a subquery.
-    pub fn connected_processes(&self) -> Option<&'static str> {
-        self.server.process.map(|_| claims::CONNECTED)
+    /// The condition that a column has the number of another process, which is gone.
+    pub fn is_gone(&self, column: &str) -> Option<String> {
+        self.server.process.map(|process| claims::is_gone(column, process))
     }
 
     /// The condition that a row of `batches` is for this process to finish.
