@@ -19,6 +19,9 @@ CREATE TABLE claims (
     process bigint NOT NULL    -- the number that a process holds an advisory lock of while it is connected
 );
 
+-- By which a process finds the keys of a file that another one was ingesting.
+CREATE INDEX keys_by_job ON keys (job);
+
 -- The counts of jobs: what the triggers of schema.sql do.
 CREATE FUNCTION recount_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -17,7 +17,7 @@ const FILES_AFTER: Duration = Duration::from_secs(60);
 /// machine.
 const SPOOL_AFTER: Duration = Duration::from_secs(3600);
 
-/// How long a pass works on the files of a process, so that a stop need not wait for it.
+/// How long a pass works on files, so that neither a stop nor the watchdog waits for it.
 const LONGEST_PASS: Duration = Duration::from_secs(5);
 
 /// Runs where several processes share a database, in the one that leads. It looks [regularly](super::MAX_WAIT).
@@ -43,33 +43,41 @@ impl GoneProcessStage {
     pub fn new(store: Store, clock: Clock) -> Self {
         Self { store, clock, absences: Mutex::default() }
     }
+
+    /// Does what a process has left undone. Returns whether there is more to do.
+    async fn take_over(&self, process: i32, gone_for: Duration, began: Tick) -> Result<bool, StoreError> {
+        if gone_for >= SPOOL_AFTER {
+            let jobs = self.store.release_claims_of(process).await?;
+            if jobs > 0 {
+                tracing::warn!(
+                    process,
+                    "the daemon with the inbox number {process} has been gone for an hour: what it had not uploaded of \
+                     {jobs} jobs is downloaded again"
+                );
+            }
+        }
+        if gone_for < FILES_AFTER {
+            return Ok(false);
+        }
+        let left = LONGEST_PASS.saturating_sub(self.clock.tick().since(began));
+        self.store.finish_files_of(process, left).await
+    }
 }
 
 impl Stage for GoneProcessStage {
     const NAME: &'static str = "gone_processes";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
+        let began = self.clock.tick();
         let gone = self.store.gone_processes().await?;
         let absences = self.absences.lock().note(&gone, self.clock.tick());
         let mut outcome = Ok(Wake::OnNotify);
         for (process, gone_for) in absences {
-            if gone_for >= FILES_AFTER {
-                match self.store.finish_files_of(process, LONGEST_PASS).await {
-                    Ok(true) => outcome = outcome.and(Ok(Wake::AtOnce)),
-                    Ok(false) => {}
-                    // The others must not wait for what hinders this one.
-                    Err(error) => outcome = Err(error),
-                }
-            }
-            if gone_for >= SPOOL_AFTER {
-                let jobs = self.store.release_claims_of(process).await?;
-                if jobs > 0 {
-                    tracing::warn!(
-                        process,
-                        "the daemon with the inbox number {process} has been gone for an hour: what it had not uploaded of \
-                         {jobs} jobs is downloaded again"
-                    );
-                }
+            // The others must not wait for what hinders this one.
+            match self.take_over(process, gone_for, began).await {
+                Ok(true) => outcome = outcome.and(Ok(Wake::AtOnce)),
+                Ok(false) => {}
+                Err(error) => outcome = Err(error),
             }
         }
         outcome

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::Store;
-use crate::store::db::OptionalExtension;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 
 impl Store {
@@ -27,36 +27,37 @@ impl Store {
     }
 
     /// Finishes the files that a process was ingesting, unless it is back: what of them was accepted becomes due, the rest is
-    /// deleted. Otherwise no other process could ingest the same file, for its keys are taken. Begins nothing after `longest`.
-    /// Returns whether there is more to do.
+    /// deleted. Otherwise no other process could ingest the same file, for its keys are taken. Begins nothing
+    /// after `longest`, except that each call gets further. Returns whether there is more to do.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn finish_files_of(&self, process: i32, longest: Duration) -> Result<bool, StoreError> {
-        let began = self.clock.tick();
+        let (began, mut after, mut outcome) = (self.clock.tick(), 0, Ok(false));
         loop {
-            let found = self
-                .read(move |connection| {
-                    let Some(is_gone) = connection.is_gone("inbox") else { return Ok(None) };
-                    let mut first = connection.prepare_cached(&format!(
-                        "SELECT nr, staged FROM batches
-                         WHERE (staged = 1 OR staged = 2) AND inbox = ?1 AND {is_gone} ORDER BY nr LIMIT 1"
-                    ))?;
-                    let first =
-                        first.query_row([process], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-                    Ok(first.map(|(nr, staged): (i64, i64)| (nr, staged == 1, is_gone)))
-                })
-                .await?;
-            let Some((nr, is_staged, is_gone)) = found else { return Ok(false) };
+            let next = move |connection: &Connection| {
+                let Some(is_gone) = connection.is_gone("inbox") else { return Ok(None) };
+                let mut next = connection.prepare_cached(&format!(
+                    "SELECT nr, staged FROM batches
+                     WHERE (staged = 1 OR staged = 2) AND inbox = ?1 AND nr > ?2 AND {is_gone} ORDER BY nr LIMIT 1"
+                ))?;
+                let next =
+                    next.query_row((process, after), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                Ok(next.map(|(nr, staged): (i64, i64)| (nr, staged == 1, is_gone)))
+            };
+            let Some((nr, is_staged, is_gone)) = self.read(next).await? else { return outcome };
             let left = longest.saturating_sub(self.clock.tick().since(began));
-            if left.is_zero() {
-                return Ok(true);
+            let finished = match is_staged {
+                true => self.discard(nr, &mut None, &is_gone, left).await,
+                false => self.make_jobs_due(nr, left).await,
+            };
+            match finished {
+                Ok(true) => {}
+                Ok(false) => return outcome.and(Ok(true)),
+                // The files behind it must not wait for what hinders this one.
+                Err(error) => outcome = Err(error),
             }
-            if is_staged {
-                self.discard(nr, &[], &is_gone, left).await?;
-            } else {
-                self.make_jobs_due(nr).await?;
-            }
+            after = nr;
         }
     }
 

@@ -42,6 +42,8 @@ use crate::store::error::StoreError;
 const UNWATCHED_FILES: usize = 256;
 /// Delay before the next scan after a transient fault (full disk, busy database).
 const FAULT_DELAY: Duration = Duration::from_secs(5);
+/// How long a pass works on unfinished files, so that neither a stop nor the watchdog waits for it.
+const LONGEST_FINISH: Duration = Duration::from_secs(5);
 /// Minimum time between two warnings about the same file.
 const WARNING_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -330,7 +332,10 @@ impl Stage for IntakeStage {
             }
         };
         self.report_skipped(skipped);
-        self.store.finish_unfinished().await?;
+        if self.store.finish_unfinished_within(LONGEST_FINISH).await? {
+            self.has_event.store(true, Ordering::Relaxed);
+            return Ok(Wake::AtOnce);
+        }
         let unmoved = self.resume_moves().await?;
         self.remove_unneeded_pictures().await?;
         let Selection { candidates, defaults, next, in_new_folders } =

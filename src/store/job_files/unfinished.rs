@@ -27,8 +27,10 @@ const MAX_DELETED_PER_COMMIT: i64 = 128;
 pub(in crate::store) struct StagedFile {
     pub(super) nr: i64,
     pub(super) jobs: Vec<JobId>,
-    /// The keys of its jobs.
+    /// The keys of its jobs, unless they are unknown.
     pub(super) keys: Vec<String>,
+    /// Another process staged it, or this one before its start.
+    pub(super) has_unknown_keys: bool,
     /// One of its jobs says `again`.
     pub(super) has_again: bool,
     /// One of its jobs has no key.
@@ -59,16 +61,34 @@ impl Store {
     /// # Errors
     /// Any failure of the database. The next call or the next start does the rest.
     pub async fn finish_unfinished(&self) -> Result<(), StoreError> {
+        self.finish_unfinished_within(Duration::MAX).await.map(drop)
+    }
+
+    /// The same, but begins nothing after `longest`, except that each call gets further. Returns whether there is more to do.
+    ///
+    /// # Errors
+    /// As [`Store::finish_unfinished`].
+    pub async fn finish_unfinished_within(&self, longest: Duration) -> Result<bool, StoreError> {
+        let began = self.clock.tick();
         loop {
-            let Some(file) = self.unfinished.lock().pop() else { return Ok(()) };
+            let Some(file) = self.unfinished.lock().pop() else { return Ok(false) };
             let mut work = self.work_on(file);
+            let (nr, left) = (work.file.nr, longest.saturating_sub(self.clock.tick().since(began)));
             // The publisher of the file may have stopped waiting for the answer.
-            if self.is_staged(work.file.nr).await? {
-                self.discard(work.file.nr, &work.file.keys, "TRUE", Duration::MAX).await?;
+            work.done = if self.is_staged(nr).await? {
+                let mut keys = (!work.file.has_unknown_keys).then(|| std::mem::take(&mut work.file.keys));
+                // If this call is dropped, they are read.
+                work.file.has_unknown_keys = true;
+                let discarded = self.discard(nr, &mut keys, "TRUE", left).await;
+                work.file.has_unknown_keys = keys.is_none();
+                work.file.keys = keys.unwrap_or_default();
+                discarded?
             } else {
-                self.make_jobs_due(work.file.nr).await?;
+                self.make_jobs_due(nr, left).await?
+            };
+            if !work.done {
+                return Ok(true);
             }
-            work.done = true;
         }
     }
 
@@ -86,58 +106,71 @@ impl Store {
         self.writer.write_as(WriteKind::Background, is_staged).await
     }
 
-    /// Makes the jobs of a published file due.
-    pub(in crate::store) async fn make_jobs_due(&self, nr: i64) -> Result<(), StoreError> {
-        let mut last = 0;
+    /// Makes the jobs of a published file due. Begins no further commit after `longest`; returns whether it is finished.
+    pub(in crate::store) async fn make_jobs_due(
+        &self,
+        nr: i64,
+        longest: Duration,
+    ) -> Result<bool, StoreError> {
+        let (began, mut last) = (self.clock.tick(), 0);
         loop {
             let make_due = move |writing: &mut Writing<'_>| make_some_due(writing, nr, last);
             match self.writer.write_as(WriteKind::Background, make_due).await? {
                 Some(next) => last = next,
-                None => return Ok(()),
+                None => return Ok(true),
+            }
+            if self.clock.tick().since(began) >= longest {
+                return Ok(false);
             }
         }
     }
 
-    /// Deletes a staged file if its row in `batches` meets a condition, which may have changed since it was found. `known` are its
-    /// keys, where no other process can have added any. Begins no commit after `longest`; the next call does the rest.
+    /// Deletes a staged file if its row in `batches` meets a condition, which may have changed since it was found. `keys` are its
+    /// keys that are left, if they are known. Begins no further commit after `longest`; returns whether it is finished.
     pub(in crate::store) async fn discard(
         &self,
         nr: i64,
-        known: &[String],
+        keys: &mut Option<Vec<String>>,
         condition: &str,
         longest: Duration,
-    ) -> Result<(), StoreError> {
-        let began = self.clock.tick();
+    ) -> Result<bool, StoreError> {
         // It cannot be published or grow from now on, by a process that was taken for gone. Its own count is of no use any more.
         let give_up = format!("UPDATE batches SET jobs = -1 WHERE nr = ?1 AND staged = 1 AND {condition}");
         let give_up = move |writing: &mut Writing<'_>| Ok(writing.connection.execute(&give_up, [nr])? == 1);
         if !self.writer.write_as(WriteKind::Background, give_up).await? {
-            return Ok(());
+            return Ok(true);
         }
-        let keys = match self.has_others() {
-            true => self.read(move |connection| Ok(keys_of(connection, nr)?)).await?,
-            false => known.to_vec(),
+        let keys = match keys {
+            Some(keys) => keys,
+            None => keys.insert(self.read(move |connection| Ok(keys_of(connection, nr)?)).await?),
         };
-        for keys in keys.chunks(MAX_CHANGED_PER_COMMIT as usize) {
-            let keys = keys.to_vec();
+        // From now on, so that each call gets further.
+        let began = self.clock.tick();
+        let is_over = || self.clock.tick().since(began) >= longest;
+        while !keys.is_empty() {
+            let left = keys.len().saturating_sub(MAX_CHANGED_PER_COMMIT as usize);
+            let some = keys[left..].to_vec();
             let delete = move |writing: &mut Writing<'_>| {
                 let mut delete = writing.connection.prepare_cached(
                     "DELETE FROM keys WHERE key = ?1
                      AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = keys.job AND jobs.batch = ?2)",
                 )?;
-                keys.iter().try_for_each(|key| delete.execute((key, nr)).map(drop))?;
+                some.iter().try_for_each(|key| delete.execute((key, nr)).map(drop))?;
                 Ok(())
             };
-            if self.clock.tick().since(began) >= longest {
-                return Ok(());
-            }
             self.writer.write_as(WriteKind::Background, delete).await?;
+            keys.truncate(left);
+            if is_over() {
+                return Ok(false);
+            }
         }
         let delete = move |writing: &mut Writing<'_>| delete_some_jobs(writing, nr);
-        while self.clock.tick().since(began) < longest
-            && self.writer.write_as(WriteKind::Background, delete).await?
-        {}
-        Ok(())
+        while self.writer.write_as(WriteKind::Background, delete).await? {
+            if is_over() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -233,8 +266,9 @@ pub(in crate::store) fn recover(connection: &Connection, role: Role) -> db::Resu
 }
 
 fn keys_of(connection: &Connection, batch: i64) -> db::Result<Vec<String>> {
+    // Only where several processes share a database, whose keys have an index by job.
     let mut select = connection
-        .prepare_cached("SELECT key FROM keys JOIN jobs ON jobs.id = keys.job WHERE jobs.batch = ?1")?;
+        .prepare_cached("SELECT key FROM jobs CROSS JOIN keys ON keys.job = jobs.id WHERE jobs.batch = ?1")?;
     select.query_map([batch], |row| row.get(0))?.collect()
 }
 
