@@ -13,6 +13,7 @@ const DOCUMENT: &str = include_str!("../../../schema/openapi.json");
 pub(super) async fn get_openapi(_admin: web::Data<AdminState>) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(DOCUMENT)
 }
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;

@@ -147,8 +147,8 @@ pub(super) fn begin_term(link: &Link) -> Result<Progress> {
     Ok(Progress::of(&row))
 }
 
-/// Counts a transaction, which its commit announces to the other processes: of the process that leads as long as the term that was `seen` lasts, or of one that follows. No
-/// other one is counted, and no term begins, before its end.
+/// Counts a transaction, which its commit announces to the other processes: of the process that leads as long as the term that
+/// was `seen` lasts, or of one that follows. No other one is counted, and no term begins, before its end.
 ///
 /// # Errors
 /// [`Error::TermOver`] if another term has begun.
