@@ -158,6 +158,7 @@ impl Pipeline {
         }
         let secret = secrets.read().fingerprint();
         store.set_callback_secret_fingerprint(secret).await?;
+        store.release_own_claims(library.bucket().is_some()).await?;
         let fingerprint = key.fingerprint();
         let hook_transport: Arc<dyn HookTransport> = match &transports {
             Transports::Network => Arc::new(HttpHooks::default()),

@@ -182,6 +182,24 @@ impl Store {
             .await
     }
 
+    /// Ends the claims that an earlier run of this process has left, for this one may follow, and not download. With a bucket what
+    /// waits in the spool is uploaded from here: its claims stay.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn release_own_claims(&self, has_bucket: bool) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let Some(own) = writing.connection.is_own("process") else { return Ok(()) };
+                let but_spooled = "NOT EXISTS
+                    (SELECT 1 FROM jobs WHERE jobs.nr = claims.job AND upload_at IS NOT NULL)";
+                let ended = if has_bucket { but_spooled } else { "TRUE" };
+                writing.connection.execute(&format!("DELETE FROM claims WHERE {own} AND {ended}"), ())?;
+                Ok(())
+            })
+            .await
+    }
+
     /// Plans the path of an output. Returns false if another output has this path. The sidecar will name `sidecar_cost`,
     /// and is rewritten if the cost has changed since that was read.
     ///

@@ -199,6 +199,27 @@ async fn daemons_lead_in_turn_through_kills_and_stops_and_nothing_is_lost_or_pai
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn daemon_that_comes_back_as_a_follower_leaves_its_downloads_to_the_new_leader() {
+    let mut rigs = nodes("leaves", 2).await;
+    let (mut follower, mut leader) = (rigs.pop().unwrap(), rigs.pop().unwrap());
+    leader.start_daemon().await;
+    follower.start_daemon().await;
+    follower.until_output("is ready and follows ").await;
+    post(&leader, "slow", "media=slow:4s").await;
+    leader.until("slow", &["downloading"]).await;
+    leader.signal(Signal::STOP);
+    follower.until_output("this one takes over").await;
+    // It is connected again before the other one looks for downloads.
+    leader.kill();
+    leader.start_daemon().await;
+    follower.until_leading().await;
+    assert_eq!(follower.until("slow", &["succeeded", "held"]).await["state"], "succeeded");
+    leader.finish().await;
+    follower.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn outputs_are_stored_once_by_whichever_daemon_claims_them_also_when_it_is_killed() {
     let bucket = BucketServer::start();
     let mut rigs = nodes("stores", 3).await;

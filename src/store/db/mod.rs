@@ -250,6 +250,14 @@ impl Connection {
         }
     }
 
+    /// The condition that a column has the number of this process, where there are several.
+    pub fn is_own(&self, column: &str) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(session) => session.is_own(column),
+        }
+    }
+
     /// The condition that a row of `batches` is for this process to finish, where there are several.
     pub fn own_batches(&self, leads: bool) -> Option<String> {
         match self {

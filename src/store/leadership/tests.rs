@@ -15,6 +15,7 @@ use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
 use crate::store::job_files::{FileToIngest, IngestError, Source};
 use crate::store::notify::Topic;
 use crate::store::tests::{NOW, draft};
+use crate::store::writer::Writing;
 
 /// A database of its own, which is a schema.
 fn database(schema: &str) -> Database {
@@ -247,6 +248,34 @@ async fn job_claimed_by_one_process_is_free_for_others_once_that_is_gone() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the claim of a process that is gone lasts");
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn start_ends_the_claims_of_the_run_before_but_for_what_waits_to_be_uploaded() {
+    let (leader, follower) = (open(Role::Leader, "own_claims", 1), open(Role::Follower, "own_claims", 2));
+    let jobs = ingest(&leader, "a.json", vec![draft("downloaded"), draft("spooled")]).await.unwrap();
+    let spooled = jobs[1];
+    let spool = move |writing: &mut Writing<'_>| {
+        Ok(writing.connection.execute("UPDATE jobs SET upload_at = 1 WHERE id = ?1", [spooled])?)
+    };
+    leader.writer.write(spool).await.unwrap();
+    for job in &jobs {
+        assert!(follower.claim_downloads(*job).await.unwrap());
+    }
+    let claimed = async || {
+        let mut claimed = Vec::new();
+        for job in &jobs {
+            claimed.push(!leader.claim_downloads(*job).await.unwrap());
+        }
+        claimed
+    };
+    leader.release_own_claims(false).await.unwrap();
+    assert_eq!(claimed().await, [true, true], "those of another process stay");
+    follower.release_own_claims(true).await.unwrap();
+    assert_eq!(claimed().await, [false, true]);
+    follower.release_own_claims(false).await.unwrap();
+    assert_eq!(claimed().await, [false, false]);
 }
 
 /// Waits until processes are known to be gone, and returns their numbers.

@@ -160,6 +160,11 @@ impl Session {
         self.server.process.map(|process| claims::is_gone(column, process))
     }
 
+    /// The condition that a column has the number of this process.
+    pub fn is_own(&self, column: &str) -> Option<String> {
+        self.server.process.map(|process| format!("{column} = {process}"))
+    }
+
     /// The condition that a row of `batches` is for this process to finish.
     pub fn own_batches(&self, leads: bool) -> Option<String> {
         self.server.process.map(|process| claims::own_batches(process, leads))
