@@ -1,10 +1,18 @@
 //! Which sidecars are outdated, and until when.
 
+use std::time::Duration;
+
 use super::*;
+use crate::clock::Clock;
 use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::library::published::Published;
+use crate::library::Library;
+use crate::rng::Rng;
 use crate::secret::Secret;
+use crate::settings::LibraryMode;
+use crate::stages::sidecars::SidecarStage;
+use crate::stages::{Stage, Wake};
 use crate::store::downloads::Plan;
 use crate::store::tests::{NOW, Rig, draft, parts};
 
@@ -97,4 +105,31 @@ async fn sidecar_that_changes_while_it_is_rewritten_is_rewritten_again() {
     rig.store.sidecar_rewritten("a.mp4".into(), read[0].version).await.unwrap();
     let cost = outdated(&rig).await[0].facts.as_ref().unwrap().cost;
     assert_eq!(cost, Some(Quota::ZERO), "it was refunded meanwhile");
+}
+
+#[tokio::test]
+async fn sidecar_that_cannot_be_written_is_tried_again_after_a_minute_and_not_before() {
+    let rig = Rig::new();
+    let job = completed(&rig).await;
+    plan(&rig, job).await;
+    store_file(&rig, job).await;
+    poll(&rig, job, Some(500)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("videos");
+    let library = Library::open(&root, LibraryMode::Private, folder.path(), &Rng::seeded(1)).unwrap();
+    let sidecar = root.join("a.mp4.json");
+    std::fs::write(&sidecar, b"\xff unreadable").unwrap();
+    let clock = Clock::paused(NOW);
+    let stage = SidecarStage::new(rig.store.clone(), library, clock.clone());
+    let due = Wake::At(NOW.plus(Duration::from_secs(60)));
+    assert_eq!(stage.pass().await.unwrap(), due);
+    std::fs::write(&sidecar, format!(r#"{{"path":"a.mp4","job_id":"{job}","cost_quota":null}}"#)).unwrap();
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(stage.pass().await.unwrap(), due);
+    assert_eq!(outdated(&rig).await.len(), 1);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(stage.pass().await.unwrap(), Wake::OnNotify);
+    assert_eq!(outdated(&rig).await, []);
+    let text = std::fs::read_to_string(&sidecar).unwrap();
+    assert!(text.contains("\"cost_quota\": 500") || text.contains("\"cost_quota\":500"), "{text}");
 }
