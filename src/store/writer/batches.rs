@@ -7,9 +7,10 @@ use std::time::Duration;
 /// Most foreground writes in a commit. With more, all callers are answered at once and the web server idles until then;
 /// with fewer, each caller waits for more flushes.
 const MAX_FOREGROUND: usize = 128;
-/// Number of foreground writes that admits one background write to their commit, so that background work proceeds under constant
-/// load.
-const FOREGROUND_PER_BACKGROUND: usize = 64;
+/// Number of foreground writes after which background writes are admitted to their commit, so that background work proceeds under
+/// constant load. [`MAX_ADMITTED`] at once, since each commit with one wakes those who wait for it.
+const FOREGROUND_PER_ADMISSION: usize = 512;
+const MAX_ADMITTED: usize = 8;
 /// Most background writes in a commit without foreground writes. Bounds how long a foreground write waits that arrives
 /// meanwhile.
 const MAX_BACKGROUND: usize = 16;
@@ -37,7 +38,7 @@ impl<W> Sent<W> {
 pub(super) struct Batches<W> {
     writes: mpsc::Receiver<Sent<W>>,
     background: VecDeque<W>,
-    /// Foreground writes since the last that admitted a background write.
+    /// Foreground writes since background writes were admitted.
     foreground: usize,
 }
 
@@ -73,13 +74,14 @@ impl<W> Batches<W> {
             let has_room = batch.len() < MAX_FOREGROUND;
             next = if has_room { self.writes.try_recv().ok().and_then(Sent::write) } else { None };
         }
+        self.foreground += batch.len();
         let admitted = if batch.is_empty() {
             MAX_BACKGROUND
+        } else if self.foreground >= FOREGROUND_PER_ADMISSION {
+            self.foreground = 0;
+            MAX_ADMITTED
         } else {
-            self.foreground += batch.len();
-            let admitted = self.foreground / FOREGROUND_PER_BACKGROUND;
-            self.foreground %= FOREGROUND_PER_BACKGROUND;
-            admitted
+            0
         };
         batch.extend(self.background.drain(..admitted.min(self.background.len())));
         Some(batch)
@@ -129,21 +131,23 @@ mod tests {
     }
 
     #[test]
-    fn constant_load_admits_one_background_write_per_64_others() {
+    fn constant_load_admits_one_background_write_per_64_others_in_groups() {
         let (sender, mut next) = batches();
         for number in 1..=2 * MAX_BACKGROUND as i32 {
             sender.send(-number).unwrap();
         }
         let mut admitted = Vec::new();
-        for _ in 0..64 {
+        for _ in 0..110 {
             for number in 1..=10 {
                 sender.send(number).unwrap();
             }
             let batch = next().unwrap();
             assert_eq!(batch[..10], (1..=10).collect::<Vec<_>>());
-            admitted.extend(batch[10..].iter().copied());
+            admitted.push(batch[10..].iter().copied().collect::<Vec<_>>());
         }
-        assert_eq!(admitted, (1..=10).map(|number| -number).collect::<Vec<_>>());
+        admitted.retain(|background| !background.is_empty());
+        let numbers = |range: std::ops::RangeInclusive<i32>| range.map(|number| -number).collect::<Vec<_>>();
+        assert_eq!(admitted, [numbers(1..=8), numbers(9..=16)]);
     }
 
     #[test]
