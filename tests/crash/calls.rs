@@ -232,7 +232,7 @@ fn cases(counts: &[u64; KINDS.len()], all: bool) -> Vec<Case> {
         let quick = |errno: &&Errno| **errno != Errno::NOSPC || !["write", "open"].contains(&KINDS[kind].0);
         let errnos: Vec<&Errno> = errnos.iter().filter(quick).collect();
         // A first start consists of flushes, and each leaves the database in another state.
-        if KINDS[kind].0 == "fsync" {
+        if KINDS[kind].0 == "fdatasync" {
             cases.extend((1..=18.min(last)).map(|nth| Case {
                 kind,
                 nth,
