@@ -143,7 +143,7 @@ mod tests {
             }
             let batch = next().unwrap();
             assert_eq!(batch[..10], (1..=10).collect::<Vec<_>>());
-            admitted.push(batch[10..].iter().copied().collect::<Vec<_>>());
+            admitted.push(batch[10..].to_vec());
         }
         admitted.retain(|background| !background.is_empty());
         let numbers = |range: std::ops::RangeInclusive<i32>| range.map(|number| -number).collect::<Vec<_>>();
