@@ -85,9 +85,9 @@ pub fn inspect(address: &str, password: Option<&Secret>) -> Result<String, OpenE
         let finding = "job_counts, need_counts or in_dispute differs from a count of the jobs".to_owned();
         return Err(OpenError::Damaged { path: database.to_string().into(), finding });
     }
-    let leader =
-        database.leader().map_err(failed)?.map_or_else(String::new, |leader| format!("; {leader} leads"));
-    Ok(format!("{engine}, {} jobs{leader}", text("SELECT count(*)::text FROM jobs")?))
+    let jobs = text("SELECT count(*)::text FROM jobs")?;
+    let processes = database.processes().map_err(failed)?;
+    Ok(format!("{engine}, {jobs} jobs{}", processes.map_or_else(String::new, |names| format!("; {names}"))))
 }
 
 /// What is in the schema of the database.

@@ -140,7 +140,7 @@ pub(super) fn disk_speed(settings: &Settings, clock: &Clock) -> Finding {
 /// Whether the database is there, ours and intact.
 pub(super) fn database(settings: &Settings, daemon_runs: bool) -> Finding {
     if let Some(server) = &settings.database_server {
-        return database_server(server);
+        return database_server(server, daemon_runs);
     }
     let path = settings.database_file();
     if !path.exists() && daemon_runs {
@@ -163,11 +163,17 @@ pub(super) fn database(settings: &Settings, daemon_runs: bool) -> Finding {
     }
 }
 
-/// Whether the server answers and its database is ours.
-fn database_server(server: &DatabaseServer) -> Finding {
+/// Whether the server answers and its database is ours, and which daemons use it.
+fn database_server(server: &DatabaseServer, daemon_runs: bool) -> Finding {
     let inspected = store::postgres_schema::inspect(&server.address, server.password.as_ref());
     match inspected {
         Ok(facts) => Finding::ok("database", facts),
+        // A daemon under systemd has its password from systemd, where this command cannot read it.
+        Err(error) if daemon_runs && server.password.is_none() => Finding::warning(
+            "database",
+            format!("not examined: {error}"),
+            "if it wants a password, name it for this command, too: storage.database_password_file or PGPASSWORD",
+        ),
         Err(error) => Finding::error(
             "database",
             error.to_string(),

@@ -57,17 +57,18 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
     findings.extend(machine::folders(settings));
     findings.extend(machine::leftovers(settings, &context.clock));
     findings.push(machine::disk_speed(settings, &context.clock));
-    findings.push(machine::database(settings, runs));
+    // With the secrets that a client does without.
+    let complete = context.settings(Purpose::Daemon).map_err(|error| error.message);
+    findings.push(machine::database(complete.as_ref().unwrap_or(settings), runs));
     findings.extend(machine::unusable_answers(settings));
-    let key = context.settings(Purpose::Daemon).map_err(|error| error.message);
-    let key = key.and_then(|with_key| match with_key.provider.api_key {
+    let key = complete.as_ref().map_err(Clone::clone).and_then(|with_key| match with_key.provider.api_key {
         Some(_) => Ok(with_key),
         None => Err("no API key is set, and the daemon does not start without one".to_owned()),
     });
     match key {
         Ok(with_key) => {
             let models = if runs { daemon::models(settings).await } else { None };
-            findings.extend(connectivity::provider(&with_key, &context.clock, models.as_ref()).await);
+            findings.extend(connectivity::provider(with_key, &context.clock, models.as_ref()).await);
         }
         // A daemon under systemd has its key from systemd, where this command cannot read it.
         Err(_) if runs => findings.push(Finding::ok("key", "the daemon has one; this command cannot read it")),
@@ -78,8 +79,7 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
              belongs to another user, run this as that user",
         )),
     }
-    let with_keys = context.settings(Purpose::Daemon);
-    let bucket = with_keys.as_ref().map_or(&settings.bucket, |with_keys| &with_keys.bucket);
+    let bucket = complete.as_ref().map_or(&settings.bucket, |with_keys| &with_keys.bucket);
     if let Some(bucket) = bucket {
         findings.push(storage::check(bucket, runs, &context.clock).await);
     }

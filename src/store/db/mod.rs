@@ -93,14 +93,14 @@ impl Database {
         }
     }
 
-    /// The process that uses it, for people, where several machines could.
+    /// The processes that are connected to write and what each of them does, for people, where there could be several.
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub fn leader(&self) -> Result<Option<String>> {
+    pub fn processes(&self) -> Result<Option<String>> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(server) => server.leader(),
+            Self::Postgres(server) => server.processes(),
         }
     }
 

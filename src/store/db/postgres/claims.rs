@@ -7,11 +7,11 @@
 use super::link::Link;
 use crate::store::db::{Error, ErrorKind, Result};
 
-/// The class of the locks of numbers: 'drpm'.
-const CLASS: u32 = 1_685_221_485;
+/// The class of the locks of numbers, which is of the schema, as two databases of ours may lie in one.
+const CLASS: &str = "hashtext('dropreel ' || current_schema())";
 /// The numbers of the processes that are connected to write.
-const CONNECTED: &str =
-    "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685221485 AND granted
+const CONNECTED: &str = "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted
+      AND classid::bigint = hashtext('dropreel ' || current_schema())::bigint & 4294967295
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 /// When a job whose outputs wait in the spool of a process that is gone is downloaded again by another one: late, as the process
 /// may come back, and its links may be dead; and while there is time.
@@ -34,6 +34,29 @@ pub(super) fn hold_number(link: &Link, process: i32) -> Result<()> {
         },
         _ => error,
     })
+}
+
+/// The processes with a number that are connected to write, and what each of them does.
+const PROCESSES: &str = "SELECT string_agg(
+        name || ' (' || host || ') ' || CASE WHEN leads THEN 'leads' ELSE 'follows' END
+             || CASE WHEN jobs > 0 THEN ', stores the outputs of ' || jobs || ' jobs' ELSE '' END,
+        '; ' ORDER BY leads DESC, number)
+    FROM (SELECT locks.objid::bigint AS number, coalesce(application_name, '') AS name,
+              coalesce(host(client_addr), 'the same machine as the server') AS host,
+              EXISTS (SELECT 1 FROM pg_locks AS led
+                  WHERE led.pid = locks.pid AND led.locktype = 'advisory' AND led.granted
+                    AND led.classid = 1685221484
+                    AND led.objid::bigint = hashtext(current_schema())::bigint & 4294967295) AS leads,
+              (SELECT count(*) FROM claims JOIN jobs ON jobs.nr = claims.job
+                  WHERE claims.process = locks.objid::bigint AND finished_at IS NULL) AS jobs
+          FROM pg_locks AS locks JOIN pg_stat_activity AS activity ON activity.pid = locks.pid
+          WHERE locks.locktype = 'advisory' AND locks.granted
+            AND locks.classid::bigint = hashtext('dropreel ' || current_schema())::bigint & 4294967295
+            AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS processes";
+
+/// The processes that are connected to write, for people.
+pub(super) fn processes(link: &Link) -> Result<Option<String>> {
+    Ok(link.query_one(PROCESSES)?.get(0))
 }
 
 /// The condition that no other process has claimed a row of `jobs`.

@@ -136,9 +136,9 @@ impl PostgresServer {
         Self { process: Some(number), ..self }
     }
 
-    /// The process that uses the database, for people.
-    pub(super) fn leader(&self) -> Result<Option<String>> {
-        lock::leader(&self.connect()?)
+    /// The processes that are connected to write, for people.
+    pub(super) fn processes(&self) -> Result<Option<String>> {
+        claims::processes(&self.connect()?)
     }
 
     fn connect(&self) -> Result<Link> {
