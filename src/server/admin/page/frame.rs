@@ -43,8 +43,8 @@ pub(super) struct Frame {
     pub max_expansion: u32,
     /// Whether pictures may be uploaded.
     pub serves_pictures: bool,
-    /// The daemon that leads, if this one follows.
-    pub leader: Option<String>,
+    /// Which of the daemons that share a database this is; empty if none could.
+    pub role: String,
 }
 
 /// A suspension on top of every page.
@@ -105,7 +105,11 @@ impl Frame {
             ),
             serves_pictures: admin.server.settings.media.serve,
             max_expansion: admin.server.file_limits.max_expansion,
-            leader: store.leader(),
+            role: match store.leader() {
+                Some(leader) => format!("{}{leader}", m.follows),
+                None if store.has_others() => m.leads.to_owned(),
+                None => String::new(),
+            },
             suspensions,
         })
     }

@@ -30,6 +30,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     new_job: "新建任务",
     menu: "菜单",
     live: "实时",
+    leads: "主节点",
     follows: "备用节点，主节点：",
     disconnected: "{time} 起已断开，正在重连",
     submits_paused: "提交已暂停",

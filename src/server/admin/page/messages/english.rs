@@ -25,6 +25,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     new_job: "New job",
     menu: "Menu",
     live: "Live",
+    leads: "leads",
     follows: "follows ",
     disconnected: "Disconnected since {time}; reconnecting",
     submits_paused: "Submitting is paused",

@@ -45,6 +45,8 @@ pub(in crate::server::admin) struct Messages {
     pub new_job: &'static str,
     pub menu: &'static str,
     pub live: &'static str,
+    /// This daemon leads.
+    pub leads: &'static str,
     /// Before the name of the daemon that leads.
     pub follows: &'static str,
     pub disconnected: &'static str,
