@@ -158,7 +158,9 @@ impl Pipeline {
         }
         let secret = secrets.read().fingerprint();
         store.set_callback_secret_fingerprint(secret).await?;
-        store.release_own_claims(library.bucket().is_some()).await?;
+        // One that follows with a folder downloads nothing.
+        let gives_up_spool = role == Role::Follower && library.bucket().is_none();
+        store.release_own_claims(gives_up_spool, clock.now()).await?;
         let fingerprint = key.fingerprint();
         let hook_transport: Arc<dyn HookTransport> = match &transports {
             Transports::Network => Arc::new(HttpHooks::default()),

@@ -171,30 +171,37 @@ impl Store {
         }
         self.writer
             .write(move |writing| {
-                writing.connection.execute(
-                    "DELETE FROM claims WHERE job = (SELECT nr FROM jobs WHERE id = ?1)
+                let Some(own) = writing.connection.is_own("process") else { return Ok(()) };
+                let release = format!(
+                    "DELETE FROM claims WHERE {own} AND job = (SELECT nr FROM jobs WHERE id = ?1)
                      AND NOT EXISTS (SELECT 1 FROM outputs
-                                     WHERE outputs.job = claims.job AND state = 'waiting' AND spooled = 1)",
-                    [job],
-                )?;
+                                     WHERE outputs.job = claims.job AND state = 'waiting' AND spooled = 1)"
+                );
+                writing.connection.execute(&release, [job])?;
                 Ok(())
             })
             .await
     }
 
-    /// Ends the claims that an earlier run of this process has left, for this one may follow, and not download. With a bucket what
-    /// waits in the spool is uploaded from here: its claims stay.
+    /// Ends the claims of this process: those that an earlier run has left, which may have led while this one follows, or those of
+    /// a spool whose disk is missing. Those of outputs in the spool only if it `gives_up_spool`, and while their links live, for
+    /// others have to download them again.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn release_own_claims(&self, has_bucket: bool) -> Result<(), StoreError> {
+    pub async fn release_own_claims(&self, gives_up_spool: bool, now: Timestamp) -> Result<(), StoreError> {
+        if !self.has_others() {
+            return Ok(());
+        }
         self.writer
             .write(move |writing| {
                 let Some(own) = writing.connection.is_own("process") else { return Ok(()) };
-                let but_spooled = "NOT EXISTS
-                    (SELECT 1 FROM jobs WHERE jobs.nr = claims.job AND upload_at IS NOT NULL)";
-                let ended = if has_bucket { but_spooled } else { "TRUE" };
-                writing.connection.execute(&format!("DELETE FROM claims WHERE {own} AND {ended}"), ())?;
+                let release = format!(
+                    "DELETE FROM claims WHERE {own} AND NOT EXISTS
+                         (SELECT 1 FROM jobs WHERE jobs.nr = claims.job AND upload_at IS NOT NULL
+                              AND (?1 = 0 OR expires_at <= ?2))"
+                );
+                writing.connection.execute(&release, (i64::from(gives_up_spool), now))?;
                 Ok(())
             })
             .await

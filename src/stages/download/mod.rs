@@ -41,7 +41,7 @@ const MAX_BATCH: u32 = 100_000;
 /// How many jobs may be in flight beyond those that transfer bytes: their files are flushed, checked and published.
 const PUBLISHING: usize = 4;
 /// How soon an absent library is checked again.
-const LIBRARY_RECHECK: Duration = Duration::from_secs(10);
+pub(super) const LIBRARY_RECHECK: Duration = Duration::from_secs(10);
 
 /// What the download stage works with.
 pub struct DownloadTools {
@@ -274,6 +274,7 @@ impl Stage for DownloadStage {
                 return Ok(Wake::OnNotify);
             }
             if !due.is_empty() && !self.check_library() {
+                self.tools.store.release_own_claims(true, now).await?;
                 return Ok(Wake::At(now.plus(LIBRARY_RECHECK)));
             }
             let is_all = due.len() < limit as usize;

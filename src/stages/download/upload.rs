@@ -12,7 +12,7 @@ use crate::job::output::{Output, Stored, StoredFile};
 use crate::library::Library;
 use crate::library::bucket::{Bucket, BucketError};
 use crate::stages::download::spool::{find_planned_part, is_plain_http, unpacked_name};
-use crate::stages::download::{DownloadTools, alert, sidecar};
+use crate::stages::download::{DownloadTools, LIBRARY_RECHECK, alert, sidecar};
 use crate::stages::{InFlight, Stage, Wake, log_transition, run_blocking};
 use crate::store::Store;
 use crate::store::downloads::{JobToDownload, Plan};
@@ -56,12 +56,16 @@ impl Stage for UploadStage {
     const NAME: &'static str = "upload";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let Uploader { store, clock, .. } = &*self.uploader;
+        let Uploader { store, clock, library } = &*self.uploader;
         let now = clock.now();
         // A spooled output is not downloaded again, but it is not stored yet either.
         let limit = u32::try_from(self.concurrency + self.in_flight.count()).unwrap_or(u32::MAX);
         let queue = store.upload_queue(now, now.plus(self.alert_before_expiry), limit).await?;
         alert(store, queue.alerts, now).await?;
+        if !queue.due.is_empty() && !library.is_present() {
+            // What is missing on an unplugged disk is not gone.
+            return Ok(Wake::At(now.plus(LIBRARY_RECHECK)));
+        }
         for job in queue.due {
             if self.in_flight.is_full() {
                 break;
@@ -106,6 +110,7 @@ impl Uploader {
             // It has changed since the pass read it: what its row says is corrected.
             self.store.apply(job, Event::TimeElapsed, now).await?;
         }
+        let mut is_lost = false;
         for output in due {
             let Some(task) = queued.details.job.task().cloned() else { break };
             let event = match self.upload(&queued, &output).await? {
@@ -116,6 +121,8 @@ impl Uploader {
                 Err(failure) => Event::DownloadFailed { task, key: output.key, failure },
             };
             let is_stored = matches!(event, Event::Stored(_));
+            is_lost |=
+                matches!(&event, Event::DownloadFailed { failure: DownloadFailure::NotSpooled { .. }, .. });
             let applied = self.store.apply(job, event, self.clock.now()).await?;
             log_transition(&applied);
             if is_stored {
@@ -125,6 +132,10 @@ impl Uploader {
                 self.library.remove_part(&unpacked_name(&name));
                 self.library.remove_part(&name);
             }
+        }
+        if is_lost {
+            // Whoever can downloads it again.
+            self.store.release_downloads(job).await?;
         }
         Ok(())
     }

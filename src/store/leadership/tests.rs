@@ -7,8 +7,11 @@ use crate::clock::Clock;
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::policy::PollingPolicy;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile::Draft;
 use crate::rng::Rng;
+use crate::stages::Stage;
+use crate::stages::gone_processes::GoneProcessStage;
 use crate::store::db::postgres::PostgresServer;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
@@ -252,12 +255,17 @@ async fn job_claimed_by_one_process_is_free_for_others_once_that_is_gone() {
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
-async fn start_ends_the_claims_of_the_run_before_but_for_what_waits_to_be_uploaded() {
+async fn process_gives_up_its_own_claims_and_of_its_spool_those_whose_links_live() {
     let (leader, follower) = (open(Role::Leader, "own_claims", 1), open(Role::Follower, "own_claims", 2));
-    let jobs = ingest(&leader, "a.json", vec![draft("downloaded"), draft("spooled")]).await.unwrap();
-    let spooled = jobs[1];
+    let drafts = ["downloaded", "spooled", "spooled, expired"].map(draft).into();
+    let jobs = ingest(&leader, "a.json", drafts).await.unwrap();
+    let (spooled, expired) = (jobs[1], jobs[2]);
     let spool = move |writing: &mut Writing<'_>| {
-        Ok(writing.connection.execute("UPDATE jobs SET upload_at = 1 WHERE id = ?1", [spooled])?)
+        for (job, expires_at) in [(spooled, NOW.plus(Duration::from_secs(60))), (expired, NOW)] {
+            let spool = "UPDATE jobs SET upload_at = 1, expires_at = ?2 WHERE id = ?1";
+            writing.connection.execute(spool, (job, expires_at))?;
+        }
+        Ok(())
     };
     leader.writer.write(spool).await.unwrap();
     for job in &jobs {
@@ -270,12 +278,27 @@ async fn start_ends_the_claims_of_the_run_before_but_for_what_waits_to_be_upload
         }
         claimed
     };
-    leader.release_own_claims(false).await.unwrap();
-    assert_eq!(claimed().await, [true, true], "those of another process stay");
-    follower.release_own_claims(true).await.unwrap();
-    assert_eq!(claimed().await, [false, true]);
-    follower.release_own_claims(false).await.unwrap();
-    assert_eq!(claimed().await, [false, false]);
+    leader.release_own_claims(true, NOW).await.unwrap();
+    leader.release_downloads(jobs[0]).await.unwrap();
+    assert_eq!(claimed().await, [true, true, true], "those of another process stay");
+    follower.release_own_claims(false, NOW).await.unwrap();
+    assert_eq!(claimed().await, [false, true, true]);
+    follower.release_own_claims(true, NOW).await.unwrap();
+    assert_eq!(claimed().await, [false, false, true]);
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn takeover_is_asked_only_of_a_database_that_is_superseded() {
+    let store = open(Role::Leader, "takeover", 1);
+    store.ask_to_take_over(NOW).await.unwrap();
+    assert!(!store.is_takeover_asked().await.unwrap());
+    let (cause, message) = (SuspensionCause::Superseded, String::new());
+    store.suspend(Suspension { cause, until: None, message, since: NOW }).await.unwrap();
+    store.ask_to_take_over(NOW).await.unwrap();
+    assert!(store.is_takeover_asked().await.unwrap());
+    store.forget_takeover().await.unwrap();
+    assert!(!store.is_takeover_asked().await.unwrap());
 }
 
 /// Waits until processes are known to be gone, and returns their numbers.
@@ -335,6 +358,31 @@ async fn claims_end_only_of_a_process_that_is_gone() {
     assert_eq!(leader.release_claims_of(number).await.unwrap(), 0, "nothing of it is in a spool");
     assert_eq!(claimed_by().await, None);
     assert!(leader.gone_processes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_hour() {
+    let (leader, follower) = (open(Role::Leader, "gone_spool", 1), open(Role::Follower, "gone_spool", 2));
+    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
+    let spool = move |writing: &mut Writing<'_>| {
+        let spooled = "UPDATE jobs SET upload_at = 1, expires_at = ?2 WHERE id = ?1";
+        // Its links end in a day.
+        let expires_at = Clock::machine().now().plus(Duration::from_secs(86_400));
+        Ok(writing.connection.execute(spooled, (job, expires_at))?)
+    };
+    leader.writer.write(spool).await.unwrap();
+    assert!(follower.claim_downloads(job).await.unwrap());
+    drop(follower);
+    until_gone(&leader).await;
+    let clock = Clock::paused(NOW);
+    let stage = GoneProcessStage::new(leader.clone(), clock.clone());
+    for minutes in [0, 59, 1] {
+        assert!(!leader.claim_downloads(job).await.unwrap());
+        clock.advance(Duration::from_secs(minutes * 60));
+        stage.pass().await.unwrap();
+    }
+    assert!(leader.claim_downloads(job).await.unwrap());
 }
 
 /// How long it takes, ten times, until the follower hears what the leader has committed.
