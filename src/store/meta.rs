@@ -113,11 +113,33 @@ impl Store {
     }
 
     /// Asks the process that leads to take over a database that was set back, by a person who says that no other one is used.
+    /// Asks nothing if it is not superseded: the next time, the person has not been asked.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn ask_to_take_over(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.writer.write(move |writing| set(writing.connection, TAKEOVER_ASKED, now)).await
+        self.writer
+            .write(move |writing| {
+                let is_superseded = writing
+                    .connection
+                    .prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?
+                    .exists([SuspensionCause::Superseded])?;
+                if is_superseded { set(writing.connection, TAKEOVER_ASKED, now) } else { Ok(()) }
+            })
+            .await
+    }
+
+    /// Forgets that a person has asked for it, of a state before this one.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn forget_takeover(&self) -> Result<(), StoreError> {
+        self.writer
+            .write(|writing| {
+                writing.connection.execute("DELETE FROM meta WHERE name = ?1", [TAKEOVER_ASKED])?;
+                Ok(())
+            })
+            .await
     }
 
     /// Whether a person has asked for it.

@@ -13,6 +13,9 @@ impl EpochStage {
     /// Suspends submits, and holds all jobs that are not submitted.
     pub(super) async fn supersede(&self, message: String) -> Result<(), StoreError> {
         let (cause, since) = (SuspensionCause::Superseded, self.parts.clock.now());
+        if self.parts.is_shared {
+            self.parts.store.forget_takeover().await?;
+        }
         self.parts.store.suspend(Suspension { cause, until: None, message, since }).await?;
         self.hold_unsubmitted(Timestamp::from_millis(0)).await
     }
