@@ -83,6 +83,9 @@ fn find_file(
     for path in DEFAULT_FILES {
         match read(PathBuf::from(path)) {
             Err(SettingsProblem::UnreadableFile { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            // The service's user has no business in the folder of a person who calls `sudo -u`.
+            Err(SettingsProblem::UnreadableFile { path, source })
+                if source.kind() == ErrorKind::PermissionDenied && path.parent() == Some(Path::new("")) => {}
             found => return found.map(Some),
         }
     }
