@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use crate::cluster::Cluster;
 use crate::network::{Cut, database_server};
 
-/// A leader that is gone, cut off or stopped is replaced within 10 seconds, and as much again on a busy machine.
-const TAKEOVER: Duration = Duration::from_secs(20);
+/// A leader that is gone, cut off or stopped is replaced within 10 seconds.
+const TAKEOVER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {

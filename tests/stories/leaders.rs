@@ -72,7 +72,10 @@ async fn daemon_follows_another_and_serves_page_api_inbox_and_callbacks() {
     assert!(text(&follower, "/metrics").await.contains("\ndropreel_leads 0\n"));
     assert!(text(&follower, "/").await.contains("follows dropreel on "));
     let doctor = follower.run(&["doctor"]).await;
-    assert!(stdout(&doctor).contains(" leads"), "{}", stdout(&doctor));
+    for role in [") leads; dropreel on ", ") follows"] {
+        assert!(stdout(&doctor).contains(role), "{}", stdout(&doctor));
+    }
+    assert!(text(&leader, "/").await.contains(">leads<"));
 
     follower.drop("dropped.json", quick("dropped", ""));
     post(&follower, "posted", "").await;
@@ -216,6 +219,40 @@ async fn daemon_that_comes_back_as_a_follower_leaves_its_downloads_to_the_new_le
     assert_eq!(follower.until("slow", &["succeeded", "held"]).await["state"], "succeeded");
     leader.finish().await;
     follower.finish().await;
+}
+
+/// Also where the daemon is stopped just before the request goes out.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn daemon_stopped_between_commit_and_send_repeats_only_what_was_committed() {
+    use dropreel::failpoints::FailPoint;
+
+    for point in [FailPoint::AttemptCommitted, FailPoint::SubmitSending] {
+        let point: &str = point.into();
+        let mut rigs = nodes(&format!("stopped_at_{point}"), 2).await;
+        let (mut follower, mut leader) = (rigs.pop().unwrap(), rigs.pop().unwrap());
+        leader.set_variable("DROPREEL_FAIL_STOP_AT", &format!("{point}:1"));
+        leader.start_daemon().await;
+        follower.start_daemon().await;
+        follower.until_output("is ready and follows ").await;
+        post(&follower, "paid-once", "").await;
+        leader.until_output(&format!("at {point}")).await;
+        follower.until_leading().await;
+        post(&follower, "later", "").await;
+        for name in ["paid-once", "later"] {
+            assert_eq!(follower.until(name, &["succeeded", "held"]).await["state"], "succeeded");
+        }
+        leader.signal(Signal::CONT);
+        assert_eq!(leader.until_ended().await.code(), Some(1), "{}", leader.output());
+        let sandbox = if leader.is_provider() { &leader.sandbox } else { &follower.sandbox };
+        let ledger = sandbox.ledger();
+        assert_eq!(ledger.tasks.len(), 2, "{:?}", ledger.tasks);
+        let submits = ledger.requests.iter().filter(|request| request.call == "submit");
+        let sent: BTreeSet<_> = submits.map(|request| (&request.key, &request.body_sha256)).collect();
+        assert_eq!(sent.len(), 2, "one key and one body for each job: {sent:?}");
+        follower.finish().await;
+    }
 }
 
 #[tokio::test]
