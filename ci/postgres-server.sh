@@ -60,7 +60,28 @@ esac
 END
     chmod 755 "$folder/control"
     $run "$bin/initdb" -D "$folder/data" -U dropreel -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+    certify "$folder"
     "$folder/control" start
+}
+
+# certify FOLDER: a certificate of localhost by the authority FOLDER/authority.pem, for a server that is started with ssl=on.
+certify() {
+    local folder=$1 keys
+    need openssl openssl
+    keys=$(mktemp -d)
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=tests' \
+        -keyout "$keys/authority.key" -out "$keys/authority.pem" 2>/dev/null
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=localhost' \
+        -keyout "$keys/server.key" -out "$keys/request" 2>/dev/null
+    printf 'subjectAltName = DNS:localhost\n' >"$keys/names"
+    openssl x509 -req -in "$keys/request" -CA "$keys/authority.pem" -CAkey "$keys/authority.key" -CAcreateserial -days 2 \
+        -extfile "$keys/names" -out "$keys/server.crt" 2>/dev/null
+    cp "$keys/authority.pem" "$folder/"
+    chmod 644 "$folder/authority.pem"
+    install -m 644 "$keys/server.crt" "$folder/data/"
+    install -m 600 "$keys/server.key" "$folder/data/"
+    chown --reference="$folder/data/PG_VERSION" "$folder/data/server.crt" "$folder/data/server.key"
+    rm -r "$keys"
 }
 
 # private_postgres [PARENT]: starts a server for the tests on this machine, in a folder in PARENT, and stops it at the end. Sets

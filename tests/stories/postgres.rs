@@ -59,6 +59,47 @@ async fn until_all_succeeded(rig: &mut Rig, names: &[&str]) {
     assert!(answers.iter().all(|status| [204, 503].contains(status)), "{answers:?}");
 }
 
+async fn refuses_certificate(rig: &mut Rig) {
+    assert!(rig.try_start_daemon().await.is_err());
+    assert!(rig.output().contains("certificate"), "{}", rig.output());
+    rig.forget_output();
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn connection_is_encrypted_and_its_certificate_verified() {
+    server(&["stop"]);
+    server(&["start", "-c ssl=on"]);
+    server(&["database", "encrypted"]);
+    let mut rig = Rig::set_up("").await;
+    let port = server_address().rsplit(':').next().unwrap().to_owned();
+    let address = |host: &str| format!("postgres://dropreel@{host}:{port}/encrypted?sslmode=require");
+    rig.set("STORAGE__DATABASE", &address("localhost"));
+    refuses_certificate(&mut rig).await;
+    let control = std::env::var("DROPREEL_TEST_POSTGRES").unwrap();
+    let authority = std::path::Path::new(&control).with_file_name("authority.pem");
+    rig.set_variable("SSL_CERT_FILE", authority.to_str().unwrap());
+    // The certificate is of another name.
+    rig.set("STORAGE__DATABASE", &address("127.0.0.1"));
+    refuses_certificate(&mut rig).await;
+    rig.set("STORAGE__DATABASE", &address("localhost"));
+    rig.start_daemon().await;
+    rig.drop("sakura.json", quick("sakura", ""));
+    rig.until("sakura", &["succeeded"]).await;
+    let (client, connection) =
+        tokio_postgres::connect(&format!("{}/encrypted", server_address()), tokio_postgres::NoTls)
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let select = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE application_name LIKE 'dropreel on %' AND datname = 'encrypted' AND NOT ssl";
+    assert_eq!(client.query_one(select, &[]).await.unwrap().get::<_, i64>(0), 0);
+    connection.abort();
+    rig.finish().await;
+    server(&["stop"]);
+    server(&["start"]);
+}
+
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn jobs_survive_kills_of_the_daemon_and_a_restart_of_the_server() {
