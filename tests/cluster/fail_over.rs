@@ -69,14 +69,15 @@ async fn fail_over(name: &str, seed: u64) {
     let paid_twice = cluster.paid_twice(&names);
     assert!(paid_twice.is_empty(), "{}\n{}", paid_twice.join("\n"), cluster.logs());
     let tasks = cluster.sandbox.ledger().tasks.len();
+    cluster.stop().await;
+    let known = cluster.check_known_videos().await;
     println!(
         "fail-over to a copy {lag:?} older, with {copied} of {} jobs, lacking {lost_tasks} of {tasks} tasks: a node led after \
-         {took:.1?}{}, {states:?}, 0 paid twice, {:.0?}",
+         {took:.1?}{}, {states:?}, the videos of {known} tasks stored whole, 0 paid twice, {:.0?}",
         names.len(),
         if taken_over { ", a person took over" } else { "" },
         began.elapsed()
     );
-    cluster.stop().await;
 }
 
 /// Waits until jobs are submitted again, and takes over where only a person may. Returns whether that was so.

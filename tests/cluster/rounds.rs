@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dropreel::rng::Rng;
 
+use crate::checks::MAX_RUNNING;
 use crate::cluster::Cluster;
 use crate::faults::{Fault, Lengths, Report};
 use crate::load::Load;
@@ -22,7 +23,8 @@ async fn jobs_survive_every_fault_once_paid_and_stored_whole() {
     for round in 0..rounds {
         let rng = Rng::seeded(seed + round);
         println!("round {} of {rounds}, seed {}", round + 1, seed + round);
-        let cluster = Cluster::start(&format!("round_{round}"), &[]).await;
+        let most = MAX_RUNNING.to_string();
+        let cluster = Cluster::start(&format!("round_{round}"), &[("PROVIDER__MAX_RUNNING", &most)]).await;
         let load = Load::start(&cluster, "job", seed + round, EVERY);
         for fault in shuffled(&rng) {
             let (start, count) = (Instant::now(), load.count());

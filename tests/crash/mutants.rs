@@ -148,7 +148,8 @@ async fn redirect(mutant: Option<&str>) -> Result<(), String> {
 async fn rate_limit(mutant: Option<&str>) -> Result<(), String> {
     let mut harness = start(mutant).await;
     let in_flight = Duration::from_millis(500);
-    harness.log.limits = Some(Limits { submit_spacing: Duration::ZERO, max_running: 200, in_flight });
+    let (submit_spacing, poll_spacing) = (Duration::ZERO, Duration::from_secs(1));
+    harness.log.limits = Some(Limits { submit_spacing, poll_spacing, max_running: 200, in_flight });
     harness.drop_job("limited", "submit=429:4s", &[], &["succeeded"]);
     while harness.rig.sandbox.ledger().faults.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;

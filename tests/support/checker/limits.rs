@@ -8,8 +8,6 @@ use dropreel::sandbox::ledger::RequestEntry;
 use super::database::{Row, Snapshot, is_end};
 use super::{Evidence, Findings, Limits, When};
 
-/// Least time between two polls of one task.
-const POLL_SPACING: Duration = Duration::from_secs(1);
 /// After a refused key or an empty balance, one probe in this time.
 const PROBE_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -83,7 +81,7 @@ fn check_spacing(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings)
     for arrival in calls.iter().filter(|arrival| arrival.call == "status") {
         if let Some(before) = polls.insert(&arrival.path, arrival) {
             let apart = arrival.at.since(before.at);
-            found.unless(apart >= POLL_SPACING, 13, || {
+            found.unless(apart >= limits.poll_spacing, 13, || {
                 format!("{} was polled twice within {apart:?}", arrival.path)
             });
         }

@@ -90,6 +90,8 @@ pub struct DailyBudget {
 pub struct Limits {
     /// The least time between two submits.
     pub submit_spacing: Duration,
+    /// The least time between two polls of a task.
+    pub poll_spacing: Duration,
     /// The most tasks at the provider at one time.
     pub max_running: usize,
     /// How long after an answer that suspends calls another call, sent before it, may still arrive.
