@@ -321,3 +321,26 @@ async fn what_others_have_ingested_meanwhile_is_held_when_a_person_lets_a_shared
     node.wait().await;
     assert_eq!(node.state(next).await, StateName::Pending);
 }
+
+#[tokio::test]
+async fn takeover_asked_of_an_earlier_state_is_not_asked_of_the_next_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir_all(path.join("server")).unwrap();
+    let (server, saved) = (path.join("server"), path.join("saved"));
+    let database = server.join("dropreel.db");
+    let lead = async || Node::start_on(path, "one", &database, true).await;
+    let job = lead().await.accept("a.json").await;
+    copy(&server, &saved);
+    drop(lead().await);
+    std::fs::remove_dir_all(&server).unwrap();
+    copy(&saved, &server);
+    let node = lead().await;
+    assert!(node.is_superseded().await);
+    node.stage.parts.store.ask_to_take_over(node.clock.now()).await.unwrap();
+    drop(node);
+    let node = lead().await;
+    node.wait().await;
+    assert!(node.is_superseded().await);
+    assert_eq!(node.state(job).await, StateName::Held);
+}
