@@ -41,7 +41,7 @@ const MAX_BATCH: u32 = 100_000;
 /// How many jobs may be in flight beyond those that transfer bytes: their files are flushed, checked and published.
 const PUBLISHING: usize = 4;
 /// How soon an absent library is checked again.
-pub(super) const LIBRARY_RECHECK: Duration = Duration::from_secs(10);
+const LIBRARY_RECHECK: Duration = Duration::from_secs(10);
 
 /// What the download stage works with.
 pub struct DownloadTools {
