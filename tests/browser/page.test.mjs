@@ -387,7 +387,8 @@ test('filters are in the address and bulk actions name their count', async () =>
       await until('retried', async () => (await daemon.api(`jobs/${name}`)).history.some((entry) => entry.event === 'retried'));
     }
     await page.goBack();
-    assert.equal(await page.locator('select[name=state]').inputValue(), '');
+    // The page of the earlier address is loaded after the browser has gone back.
+    await until('the fields of the earlier address', async () => (await page.locator('select[name=state]').inputValue()) === '');
   });
 });
 
