@@ -1,12 +1,12 @@
-//! Ingests job files in batches, in two concurrent steps: one validates and commits, the other moves committed files out
-//! of the inbox. Each file still takes its steps in order.
+//! Ingests job files in batches, in three concurrent steps: validate, commit, and move out of the inbox. Each file still
+//! takes its steps in order.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{join, ready};
+use futures_util::future::{join3, ready};
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -34,9 +34,9 @@ const MAX_MOVES_TOGETHER: usize = 4;
 const MAX_FILES_LOGGED: usize = 16;
 /// Batches validated concurrently.
 const CONCURRENT_BATCHES: usize = 2;
-/// Largest batch, in bytes; a larger file is a batch of its own. Bounds the files in memory to 8 MiB: validated, being
-/// committed, waiting to be moved, and being moved.
-const MAX_BATCH_BYTES: u64 = (8 << 20) / (CONCURRENT_BATCHES as u64 + 1 + 2 * MAX_MOVES_TOGETHER as u64);
+/// Largest batch, in bytes; a larger file is a batch of its own. Bounds the files in memory to 8 MiB: being validated,
+/// validated, being committed, waiting to be moved, and being moved.
+const MAX_BATCH_BYTES: u64 = (8 << 20) / (CONCURRENT_BATCHES as u64 + 2 + 2 * MAX_MOVES_TOGETHER as u64);
 
 /// The state shared by all batches of a pass.
 #[derive(Default)]
@@ -69,17 +69,22 @@ impl IntakeStage {
         let (state, defaults) = (&PassState::default(), Arc::new(defaults));
         let batches = stream::iter(batches(candidates));
         let batches = batches.take_while(|_| ready(!state.stopped.load(Ordering::Relaxed)));
+        // `send` fails only once the receiver is gone, and each step takes all that is sent.
+        let (to_commit, mut validated) = mpsc::channel(1);
         let (to_archive, mut committed) = mpsc::channel(MAX_MOVES_TOGETHER);
-        let validate_and_commit = async move {
-            // Validation runs on blocking threads, so the next batches are validated while one is committed. Commits go
-            // one by one in the order of names, so the ids of jobs follow it.
+        let validate = async move {
             let mut validating = pin!(
                 batches
                     .map(|batch| self.validate(batch, defaults.clone(), state))
                     .buffered(CONCURRENT_BATCHES)
             );
             while let Some(valid) = validating.next().await {
-                // `send` fails only once the receiver is gone, and the other step takes all that is sent.
+                let _ = to_commit.send(valid).await;
+            }
+        };
+        let commit = async move {
+            // One by one in the order of names, so the ids of jobs follow it.
+            while let Some(valid) = validated.recv().await {
                 let _ = to_archive.send(self.commit(valid, state).await).await;
             }
         };
@@ -91,7 +96,7 @@ impl IntakeStage {
                 self.record_moves(moved).await;
             }
         };
-        join(validate_and_commit, archive).await;
+        join3(validate, commit, archive).await;
         let (next, fault) = std::mem::take(&mut *state.result.lock());
         (next, fault.map_or(Ok(()), Err))
     }
@@ -298,7 +303,7 @@ mod tests {
         write("b.jsonl", 100_000);
         write("c.jsonl", 100);
         for name in ["d.json", "e.json", "f.json"] {
-            write(name, 700_000);
+            write(name, 690_000);
         }
         let entries = Inbox::new(folder.path().to_owned()).scan(true).unwrap().files;
         let candidate = |entry| Candidate { entry, unchanged_for: Duration::ZERO };
