@@ -181,8 +181,8 @@ test('waiting job is edited, and its history keeps the old request', async () =>
   await daemon.job('later', 'pending');
   await at('/jobs/later', {}, async (page) => {
     await page.getByRole('button', { name: 'Edit…' }).click();
-    assert.equal(await field(page, 'repeat').isVisible(), false);
     await field(page, 'prompt').fill('a later clip');
+    assert.equal(await field(page, 'repeat').isVisible(), false);
     await field(page, 'length').selectOption('10');
     await field(page, 'labels').fill('project=autumn');
     await (await ready(page, 'Save, about $')).click();

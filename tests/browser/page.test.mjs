@@ -66,7 +66,7 @@ test('gallery plays a clip under the mouse and after a click', async () => {
 test('progress updates without moving scroll or focus', async () => {
   daemon.drop('long.json', clip('long-shot', 'run=12s'));
   await at('/', { viewport: { width: 1440, height: 500 } }, async (page) => {
-    const bar = page.getByRole('progressbar', { name: 'Progress: long-shot' });
+    const bar = page.getByRole('progressbar', { name: 'Progress: long-shot', exact: true });
     await bar.waitFor();
     await page.locator('#search').focus();
     await page.keyboard.type('half a wor');
@@ -430,6 +430,7 @@ test('change during a refresh is shown too', async () => {
     await daemon.api('pause', {});
     await page.locator('#suspension-paused_submits').waitFor();
     await page.locator('#suspension-paused_submits').waitFor({ state: 'detached' });
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
   });
 });
 
@@ -578,6 +579,7 @@ test('page can be read without scripts', async () => {
     assert.match(await page.content(), /<noscript>.*Without JavaScript this page shows/s);
     await page.getByRole('link', { name: 'sakura', exact: true }).first().click();
     await page.getByRole('heading', { name: 'History' }).waitFor();
+    await page.waitForLoadState();
     assert.equal(await page.locator('button:visible').count(), 0);
   });
 });
