@@ -33,7 +33,7 @@ const FIRED: usize = 16;
 /// How long the daemon runs with a fault before it is stopped.
 const TIME_WITH_FAULT: Duration = Duration::from_millis(1500);
 /// How long the daemon may take to reach the call that fails.
-const TIME_TO_FAULT: Duration = Duration::from_secs(20);
+const TIME_TO_FAULT: Duration = Duration::from_secs(40);
 
 /// Which call fails.
 #[derive(Clone, Copy, Debug)]

@@ -15,7 +15,7 @@ use crate::support::checker::Limits;
 use crate::support::mutants::{self, Mutant};
 
 /// Far longer than a run takes without a mutant. With one, the jobs may never settle.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A run in which a bug shows.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use crate::support::checker::{SentCallback, When};
 use crate::support::{Rig, quick};
 
 /// Every bad connection is closed within this time.
-const CLOSED_BY: Duration = Duration::from_secs(15);
+const CLOSED_BY: Duration = Duration::from_secs(30);
 
 /// How the bytes of a case are sent.
 #[derive(Clone, Copy, Debug)]

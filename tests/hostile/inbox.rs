@@ -466,8 +466,13 @@ async fn files_replaced_during_ingestion_are_ingested_whole_or_not_at_all() {
     let ingested = jobs_of(&rig, "churn").await.len();
     // A removed file that was not ingested is back. A file replaced by a link may have been ingested or not.
     assert!(ingested + back >= 100, "{ingested} ingested, {back} back");
-    let accepted = files_below(&rig.path("accepted")).len();
-    assert_eq!(accepted, ingested + 100 + 1, "as many accepted files as jobs");
+    let accepted = || files_below(&rig.path("accepted")).len();
+    let began = Instant::now();
+    // Files are moved after the commit of their jobs.
+    while accepted() < ingested + 100 + 1 && began.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(accepted(), ingested + 100 + 1, "as many accepted files as jobs");
     assert!(files_below(&rig.path("rejected")).is_empty(), "{:?}", files_below(&rig.path("rejected")));
     conclude(rig, &log, When::Always).await;
 }

@@ -43,7 +43,9 @@ async fn doctor_finds_nothing_in_a_healthy_installation() {
     rig.until("good", &["succeeded"]).await;
     rig.set("CALLBACKS__PUBLIC_URL", &rig.public());
     let (found, code) = findings(&rig).await;
-    assert!(found.iter().all(|one| one["level"] == "ok"), "{found:#?}");
+    // The disk is as slow as whatever else flushes to it meanwhile.
+    let is_fine = |one: &Value| one["level"] == "ok" || one["what"] == "disk" && one["level"] == "warning";
+    assert!(found.iter().all(is_fine), "{found:#?}");
     assert_eq!(code, Some(0));
     for what in [
         "configuration",

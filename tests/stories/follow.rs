@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::{Rig, quick};
 
 /// No command in these tests takes longer.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(90);
 const ID: &str = "01a2069b-5192-7000-8002-4ba8a661699c";
 
 const STATUS: &str = r#"{"version": "0.1.0", "counts": {}, "suspensions": [], "message": null}"#;

@@ -145,7 +145,7 @@ async fn background_process_of_a_hook_is_not_awaited() {
 #[tokio::test]
 async fn hook_over_its_timeout_is_killed_with_its_children() {
     let mut rig =
-        with_hooks(r#"[{ on = ["cancelled"], run = ["BESIDEafter-video"], timeout = "500ms" }]"#).await;
+        with_hooks(r#"[{ on = ["cancelled"], run = ["BESIDEafter-video"], timeout = "3s" }]"#).await;
     let (_, folder) = program(&rig, "sleep 4242 & sleep 4243");
     rig.set_variable("PATH", "/usr/bin:/bin");
     rig.start_daemon().await;
@@ -154,7 +154,7 @@ async fn hook_over_its_timeout_is_killed_with_its_children() {
     rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
     rig.until("slow", &["cancelled"]).await;
     until_notified(&folder, 1).await;
-    rig.until_output("ran longer than 0 s and was killed").await;
+    rig.until_output("ran longer than 3 s and was killed").await;
     let running = std::process::Command::new("pgrep").args(["-f", "sleep 424[23]"]).output().unwrap();
     assert!(running.stdout.is_empty(), "{}", String::from_utf8_lossy(&running.stdout));
     rig.finish().await;

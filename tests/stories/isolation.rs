@@ -35,7 +35,7 @@ const FIRST_TRIES: Duration = Duration::from_secs(3);
 /// for a minute.
 const FIRST_HANGING_TRIES: Duration = Duration::from_secs(300);
 /// Far longer than they take together, and shorter than any suspension.
-const NORMAL: Duration = Duration::from_secs(20);
+const NORMAL: Duration = Duration::from_secs(60);
 
 /// `count` sick jobs of each plan, which come first, and the healthy ones.
 async fn healthy_jobs_finish_beside(plans: &[(&str, &[&str])], count: usize) {

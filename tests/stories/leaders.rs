@@ -215,8 +215,15 @@ async fn daemon_that_comes_back_as_a_follower_leaves_its_downloads_to_the_new_le
     // It is connected again before the other one looks for downloads.
     leader.kill();
     leader.start_daemon().await;
-    follower.until_leading().await;
-    assert_eq!(follower.until("slow", &["succeeded", "held"]).await["state"], "succeeded");
+    // Usually the other one: between its two terms it has to connect again.
+    let leads = loop {
+        let found = [&follower, &leader].map(async |rig| (rig.leads().await == Some(true)).then_some(rig));
+        match futures_util::future::join_all(found).await.into_iter().flatten().next() {
+            Some(rig) => break rig,
+            None => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    };
+    assert_eq!(leads.until("slow", &["succeeded", "held"]).await["state"], "succeeded");
     leader.finish().await;
     follower.finish().await;
 }

@@ -1,5 +1,7 @@
 //! Metrics agree with what happened.
 
+use std::time::Duration;
+
 use std::collections::BTreeMap;
 
 use crate::support::{Rig, quick};
@@ -85,7 +87,9 @@ async fn metrics_are_documented_and_those_of_the_alert_rules_and_dashboard_exist
     rig.until("bad", &["failed"]).await;
     rig.until("waits", &["downloading"]).await;
     // The balance is read when somebody looks.
-    rig.get("/api/v1/status").await;
+    while !rig.get("/api/v1/status").await.1["balance_usd"].is_number() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let reported = scrape(&rig).await;
     let texts = [
         include_str!("../../docs/monitoring/alerts.yml"),

@@ -59,7 +59,7 @@ async fn picture_is_served_to_the_provider_until_the_last_job_that_names_it_ends
     std::fs::create_dir(rig.path("inbox/pictures")).unwrap();
     std::fs::write(rig.path("inbox/pictures/b.png"), png(b"sakura")).unwrap();
     rig.drop("short.json", job("short", &["春 a.png", "https://example.com/c.png"], ""));
-    rig.drop("long.json", job("long", &["./pictures/b.png"], "queue=4s"));
+    rig.drop("long.json", job("long", &["./pictures/b.png"], "queue=15s"));
     let short = rig.until("short", &["succeeded"]).await;
     let long = rig.until("long", &["queued", "processing"]).await;
     assert_eq!(copies(&rig), 1, "the same content is stored once");

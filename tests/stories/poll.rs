@@ -106,7 +106,7 @@ async fn endless_task_is_held_and_can_be_given_more_time() {
 async fn cancel_ends_a_queued_task_and_not_a_running_one() {
     let rig = Rig::start("").await;
     rig.drop("queued.json", quick("queued", "queue=30s"));
-    rig.drop("running.json", quick("running", "run=4s callback=progress"));
+    rig.drop("running.json", quick("running", "run=12s callback=progress"));
     rig.until("queued", &["queued"]).await;
     assert_eq!(rig.post("/api/v1/jobs/queued/cancel", serde_json::json!({})).await.0, 200);
     let job = rig.until("queued", &["cancelled"]).await;

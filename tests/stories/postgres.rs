@@ -127,7 +127,9 @@ async fn jobs_survive_kills_of_the_daemon_and_a_restart_of_the_server() {
     let (status, answer) = rig.get("/api/v1/jobs").await;
     assert_eq!(status, 503, "{answer}");
     let refused = || rig.sandbox.ledger().callbacks.iter().any(|callback| callback.status == Some(503));
+    let began = Instant::now();
     while !refused() {
+        assert!(began.elapsed() < Duration::from_secs(90), "no callback was refused:\n{}", rig.output());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     server(&["start"]);

@@ -62,6 +62,8 @@ async fn log_lines_name_their_job_and_no_secret() {
     rig.drop("sakura.json", quick("sakura", "submit=503 media=short"));
     let job = rig.until("sakura", &["succeeded"]).await;
     let id = job["id"].as_str().unwrap();
+    // It is logged after the commit.
+    rig.until_output("succeeded").await;
     let output = rig.output();
     for news in
         ["accepted sakura.json: 1 job", "submitting job", "queued", "is downloading", "stored", "succeeded"]

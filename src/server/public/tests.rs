@@ -327,7 +327,7 @@ async fn slow_request_after_a_long_one_is_cut_off_on_an_idle_server() {
     let mut socket = public.server.connect().await;
     socket.write_all(public.head("Content-Length: 3\r\n").as_bytes()).await.unwrap();
     // Longer than the interval of the reaper, which sleeps by now because no connection is idle.
-    tokio::time::sleep(short_limits().timeouts.idle / 3).await;
+    tokio::time::sleep(short_limits().timeouts.idle / 6).await;
     let first = "oneGET / HTTP/1.1\r\n".into();
     let (took, received) = play_client(socket, first, Behaviour::Trickle("a: b\r\n")).await;
     assert_eq!(received.get(9..12), Some("204"), "{received}");

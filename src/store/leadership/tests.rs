@@ -406,7 +406,7 @@ async fn commits_of_another_process_are_heard_at_once() {
     let (leader, follower) = (open(Role::Leader, "news", 1), open(Role::Follower, "news", 2));
     let heard = time_to_hear(&leader, &follower).await;
     // Ten times half a second, on average, if it only looked.
-    assert!(heard < Duration::from_millis(2500), "{heard:?}");
+    assert!(heard < Duration::from_millis(3500), "{heard:?}");
 }
 
 #[tokio::test]
