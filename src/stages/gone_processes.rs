@@ -11,11 +11,14 @@ use crate::stages::{Stage, Wake};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// A process that is gone for so long has not merely lost its connection: the files that it was ingesting are finished.
-const FILES_AFTER: Duration = Duration::from_secs(60);
-/// After so long, what waits in its spool is downloaded once more: well before the links end, but not at each restart of a
+/// A process that is gone for so long has not merely lost its connection: the files that it was ingesting are finished, and
+/// what waits in its spool is downloaded once more where the links end soon.
+const GONE_AFTER: Duration = Duration::from_secs(60);
+/// How soon.
+const SOON: Duration = Duration::from_secs(6 * 3600);
+/// After so long, all that waits in its spool is downloaded once more: well before the links end, but not at each restart of a
 /// machine.
-const SPOOL_AFTER: Duration = Duration::from_secs(3600);
+const ALL_AFTER: Duration = Duration::from_secs(3600);
 
 /// How long a pass works on files, so that neither a stop nor the watchdog waits for it.
 const LONGEST_PASS: Duration = Duration::from_secs(5);
@@ -46,18 +49,18 @@ impl GoneProcessStage {
 
     /// Does what a process has left undone. Returns whether there is more to do.
     async fn take_over(&self, process: i32, gone_for: Duration, began: Tick) -> Result<bool, StoreError> {
-        if gone_for >= SPOOL_AFTER {
-            let jobs = self.store.release_claims_of(process).await?;
-            if jobs > 0 {
-                tracing::warn!(
-                    process,
-                    "the daemon with the inbox number {process} has been gone for an hour: what it had not uploaded of \
-                     {jobs} jobs is downloaded again"
-                );
-            }
-        }
-        if gone_for < FILES_AFTER {
+        if gone_for < GONE_AFTER {
             return Ok(false);
+        }
+        let now = self.clock.now();
+        let until = if gone_for >= ALL_AFTER { now.plus(Duration::MAX) } else { now.plus(SOON) };
+        let jobs = self.store.release_spool_of(process, now, until).await?;
+        if jobs > 0 {
+            tracing::warn!(
+                process,
+                "the daemon with the inbox number {process} is gone: what it had not uploaded of {jobs} jobs is downloaded \
+                 again, while the links live"
+            );
         }
         let left = LONGEST_PASS.saturating_sub(self.clock.tick().since(began));
         self.store.finish_files_of(process, left).await
@@ -100,10 +103,10 @@ mod tests {
         let clock = Clock::paused(Timestamp::from_millis(0));
         let mut absences = Absences::default();
         assert_eq!(absences.note(&[1], clock.tick()), [(1, Duration::ZERO)]);
-        clock.advance(FILES_AFTER);
-        assert_eq!(absences.note(&[1, 2], clock.tick()), [(1, FILES_AFTER), (2, Duration::ZERO)]);
+        clock.advance(GONE_AFTER);
+        assert_eq!(absences.note(&[1, 2], clock.tick()), [(1, GONE_AFTER), (2, Duration::ZERO)]);
         assert!(absences.note(&[], clock.tick()).is_empty());
-        clock.advance(FILES_AFTER);
+        clock.advance(GONE_AFTER);
         assert_eq!(absences.note(&[1], clock.tick()), [(1, Duration::ZERO)]);
     }
 }

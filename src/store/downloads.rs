@@ -207,8 +207,8 @@ impl Store {
             .await
     }
 
-    /// Plans the path of an output. Returns false if another output has this path. The sidecar will name `sidecar_cost`,
-    /// and is rewritten if the cost has changed since that was read.
+    /// Plans the path of an output whose file is whole here. Returns false if another output has this path. The sidecar will
+    /// name `sidecar_cost`, and is rewritten if the cost has changed since that was read.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -257,6 +257,8 @@ impl Store {
                 if cost != sidecar_cost {
                     outdate_sidecars(writing, nr, &task)?;
                 }
+                // Another process may have claimed the job while this one had lost its connection.
+                writing.connection.take_claim(nr)?;
                 Ok(true)
             })
             .await

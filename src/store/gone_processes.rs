@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::store::Store;
 use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
@@ -61,22 +62,26 @@ impl Store {
         }
     }
 
-    /// Lets other processes download what waits in the spool of one, unless it is back. Returns how many jobs have such outputs.
+    /// Lets other processes download what waits in the spool of one, unless it is back, where the links live by `now` and end by
+    /// `until`. Those that are dead are the only copies. Returns of how many jobs.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn release_claims_of(&self, process: i32) -> Result<i64, StoreError> {
+    pub async fn release_spool_of(
+        &self,
+        process: i32,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<usize, StoreError> {
         self.writer
             .write(move |writing| {
                 let Some(is_gone) = writing.connection.is_gone("process") else { return Ok(0) };
-                let count = format!(
-                    "SELECT count(*) FROM claims JOIN jobs ON jobs.nr = claims.job
-                     WHERE process = ?1 AND {is_gone} AND finished_at IS NULL AND upload_at IS NOT NULL"
+                let release = format!(
+                    "DELETE FROM claims WHERE process = ?1 AND {is_gone} AND EXISTS
+                         (SELECT 1 FROM jobs WHERE jobs.nr = claims.job AND finished_at IS NULL
+                              AND upload_at IS NOT NULL AND coalesce(expires_at, ?3) BETWEEN ?2 AND ?3)"
                 );
-                let spooled = writing.connection.query_row(&count, [process], |row| row.get(0))?;
-                let release = format!("DELETE FROM claims WHERE process = ?1 AND {is_gone}");
-                writing.connection.execute(&release, [process])?;
-                Ok(spooled)
+                Ok(writing.connection.execute(&release, (process, now, until))?)
             })
             .await
     }

@@ -274,6 +274,14 @@ impl Connection {
         }
     }
 
+    /// Claims the job with this number, whoever has it.
+    pub fn take_claim(&self, job: i64) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => session.take_claim(job),
+        }
+    }
+
     /// Calls this soon after other processes have committed, if the server says so. A pool of connections may not pass that on,
     /// so [`Connection::keep_alive`] looks, too.
     pub fn hear_news(&self, heard: impl Fn() + Send + Sync + 'static) {

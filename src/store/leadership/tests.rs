@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction};
+use crate::job::output::{OutputKey, OutputKind};
 use crate::job::policy::PollingPolicy;
 use crate::job::suspension::{Suspension, SuspensionCause};
+use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::rng::Rng;
 use crate::stages::Stage;
 use crate::stages::gone_processes::GoneProcessStage;
 use crate::store::db::postgres::PostgresServer;
+use crate::store::downloads::Plan;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
 use crate::store::job_files::{FileToIngest, IngestError, Source};
@@ -337,52 +339,69 @@ async fn long_file_of_a_process_that_is_gone_can_be_ingested_by_another() {
     assert_eq!(ingest(&leader, "long.jsonl", vec![draft("job-1")]).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
-async fn claims_end_only_of_a_process_that_is_gone() {
-    let (leader, follower) = (open(Role::Leader, "gone_claims", 1), open(Role::Follower, "gone_claims", 2));
-    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
-    assert!(follower.claim_downloads(job).await.unwrap());
-    let claimed_by = async || {
-        let read = |connection: &Connection| {
-            let select = "SELECT process FROM claims";
-            Ok(connection.query_row(select, [], |row| row.get::<_, i32>(0)).optional()?)
+/// What the jobs of these drafts have in the spool of a process that is gone: links that end so long after [`NOW`], or before.
+async fn spool_of_a_gone_process(schema: &'static str, ends: &[(i64, &str)]) -> (Store, i32, Vec<JobId>) {
+    let (leader, follower) = (open(Role::Leader, schema, 1), open(Role::Follower, schema, 2));
+    let drafts = ends.iter().map(|(_, name)| draft(name)).collect();
+    let jobs = ingest(&leader, "a.json", drafts).await.unwrap();
+    for (job, (hours, _)) in jobs.iter().copied().zip(ends) {
+        let expires_at = NOW.millis() + hours * 3_600_000;
+        let spool = move |writing: &mut Writing<'_>| {
+            let spool = "UPDATE jobs SET upload_at = 1, expires_at = ?2 WHERE id = ?1";
+            Ok(writing.connection.execute(spool, (job, expires_at))?)
         };
-        leader.read(read).await.unwrap()
-    };
-    let number = claimed_by().await.unwrap();
-    leader.release_claims_of(number).await.unwrap();
-    assert_eq!(claimed_by().await, Some(number), "it is there");
+        leader.writer.write(spool).await.unwrap();
+        assert!(follower.claim_downloads(job).await.unwrap());
+    }
+    let claimed = leader.read(|connection| {
+        Ok(connection.query_row("SELECT min(process) FROM claims", [], |row| row.get::<_, i32>(0))?)
+    });
+    let number = claimed.await.unwrap();
+    let end = NOW.plus(Duration::MAX);
+    assert_eq!(leader.release_spool_of(number, NOW, end).await.unwrap(), 0, "it is there");
     drop(follower);
     assert_eq!(until_gone(&leader).await, [number]);
-    assert_eq!(leader.release_claims_of(number).await.unwrap(), 0, "nothing of it is in a spool");
-    assert_eq!(claimed_by().await, None);
-    assert!(leader.gone_processes().await.unwrap().is_empty());
+    (leader, number, jobs)
 }
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_hour() {
-    let (leader, follower) = (open(Role::Leader, "gone_spool", 1), open(Role::Follower, "gone_spool", 2));
-    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
-    let spool = move |writing: &mut Writing<'_>| {
-        let spooled = "UPDATE jobs SET upload_at = 1, expires_at = ?2 WHERE id = ?1";
-        // Its links end in a day.
-        let expires_at = Clock::machine().now().plus(Duration::from_secs(86_400));
-        Ok(writing.connection.execute(spooled, (job, expires_at))?)
-    };
-    leader.writer.write(spool).await.unwrap();
-    assert!(follower.claim_downloads(job).await.unwrap());
-    drop(follower);
-    until_gone(&leader).await;
+    let ends = [(24, "later"), (5, "soon"), (-1, "over")];
+    let (leader, _, jobs) = spool_of_a_gone_process("gone_spool", &ends).await;
     let clock = Clock::paused(NOW);
     let stage = GoneProcessStage::new(leader.clone(), clock.clone());
-    for minutes in [0, 59, 1] {
-        assert!(!leader.claim_downloads(job).await.unwrap());
-        clock.advance(Duration::from_secs(minutes * 60));
+    for (after, expected) in [
+        (0, [false, false, false]),
+        (59, [false, false, false]),
+        (60, [false, true, false]),
+        (3599, [false, true, false]),
+        (3600, [true, true, false]),
+        (30 * 3600, [true, true, false]),
+    ] {
+        clock.advance(Duration::from_secs(after).saturating_sub(clock.now().since(NOW)));
         stage.pass().await.unwrap();
+        let mut is_free = Vec::new();
+        for job in &jobs {
+            is_free.push(leader.claim_downloads(*job).await.unwrap());
+        }
+        assert_eq!(is_free, expected, "after {after} s");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn whoever_has_the_whole_file_has_the_claim() {
+    let (leader, follower) = (open(Role::Leader, "whole_file", 1), open(Role::Follower, "whole_file", 2));
+    let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
+    // The follower, which has lost its connection for a moment, has downloaded it too.
     assert!(leader.claim_downloads(job).await.unwrap());
+    let (task, key) = (TaskId::parse("task-1").unwrap(), OutputKey { kind: OutputKind::Video, index: 0 });
+    let (path, sha256, host) = ("a.mp4".to_owned(), "a".repeat(64), "host".to_owned());
+    let plan = Plan { path, bytes: 1, sha256, host };
+    assert!(follower.plan_output(job, task, key, plan, None).await.unwrap());
+    assert!(follower.claim_downloads(job).await.unwrap());
+    assert!(!leader.claim_downloads(job).await.unwrap());
 }
 
 /// How long it takes, ten times, until the follower hears what the leader has committed.

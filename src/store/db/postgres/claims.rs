@@ -13,10 +13,6 @@ const CLASS: &str = "hashtext('dropreel ' || current_schema())";
 const CONNECTED: &str = "(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted
       AND classid::bigint = hashtext('dropreel ' || current_schema())::bigint & 4294967295
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
-/// When a job whose outputs wait in the spool of a process that is gone is downloaded again by another one: late, as the process
-/// may come back, and its links may be dead; and while there is time.
-const ABANDONED: &str = "expires_at BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint
-    AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 6 * 3600000";
 
 /// Shows that the process with this number is connected, as long as the connection lasts.
 ///
@@ -59,11 +55,12 @@ pub(super) fn processes(link: &Link) -> Result<Option<String>> {
     Ok(link.query_one(PROCESSES)?.get(0))
 }
 
-/// The condition that no other process has claimed a row of `jobs`.
+/// The condition that no other process has claimed a row of `jobs`. What waits in the spool of one that is gone is its own
+/// until its claims are released (`release_spool_of`): it may come back, and the links may be dead.
 pub(super) fn unclaimed(process: i32) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM claims WHERE claims.job = jobs.nr AND process <> {process}
-             AND (process IN {CONNECTED} OR jobs.upload_at IS NOT NULL AND NOT coalesce({ABANDONED}, true)))"
+             AND (process IN {CONNECTED} OR jobs.upload_at IS NOT NULL))"
     )
 }
 
@@ -93,4 +90,12 @@ pub(super) fn claim(process: i32) -> [String; 2] {
             unclaimed(process)
         ),
     ]
+}
+
+/// Claims the job with the number `?1`, whoever has it.
+pub(super) fn take(process: i32) -> String {
+    format!(
+        "INSERT INTO claims (job, process) VALUES (?1, {process})
+         ON CONFLICT (job) DO UPDATE SET process = excluded.process WHERE claims.process <> excluded.process"
+    )
 }

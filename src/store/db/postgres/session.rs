@@ -178,6 +178,13 @@ impl Session {
         Ok(self.run(&claim, vec![Sent(Value::Integer(job))])?.1 == 1)
     }
 
+    /// Claims a job for this process, whoever has it.
+    pub fn take_claim(&self, job: i64) -> Result<()> {
+        let Some(process) = self.server.process else { return Ok(()) };
+        self.run(&claims::take(process), vec![Sent(Value::Integer(job))])?;
+        Ok(())
+    }
+
     /// Connects again if the connection is lost.
     ///
     /// # Errors
