@@ -7,8 +7,10 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::terminal::{eprint_line, print_json, print_line};
 use crate::clock::Timestamp;
+use crate::daemon::inbox_number::inbox_number;
 use crate::fs::atomic_file::AtomicFile;
 use crate::fs::lock::DataLock;
+use crate::rng::Rng;
 use crate::settings::{
     DatabaseServer, InvalidSettings, Origin, Purpose, Settings, SettingsProblem, variable_of,
 };
@@ -52,6 +54,13 @@ pub(crate) async fn migrate(context: &Context, to: &str) -> Result<Exit, CliErro
         }
     };
     let _lock = lock(&settings)?;
+    let target = match source.path() {
+        Some(_) if is_server => {
+            let number = inbox_number(&settings.data_dir, &Rng::from_system());
+            target.of_process(number.map_err(|error| CliError::failed(error.to_string()))?)
+        }
+        _ => target,
+    };
     let (began, now) = (context.clock.tick(), context.clock.now());
     let (from, into) = (source.clone(), target.clone());
     let migrated = context.clock.run_blocking(move || migrate_state(&from, &into, now)).await;

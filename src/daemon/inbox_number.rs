@@ -1,6 +1,7 @@
 //! The number of an inbox among those of the daemons that share a database: each moves the job files of its own.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use crate::fs::{FsError, write_durably};
@@ -15,7 +16,7 @@ const MAX_NUMBER: u64 = 0x7fff_ffff;
 ///
 /// # Errors
 /// When the file can be neither read nor written.
-pub(super) fn inbox_number(data_dir: &Path, rng: &Rng) -> Result<i32, FsError> {
+pub(crate) fn inbox_number(data_dir: &Path, rng: &Rng) -> Result<i32, FsError> {
     let path = data_dir.join(FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
@@ -28,5 +29,9 @@ pub(super) fn inbox_number(data_dir: &Path, rng: &Rng) -> Result<i32, FsError> {
     }
     let number = rng.below(MAX_NUMBER);
     write_durably(&path, format!("{number}\n").as_bytes())?;
+    // A command may run as root.
+    if let Ok(folder) = data_dir.metadata() {
+        let _ = chown(&path, Some(folder.uid()), Some(folder.gid()));
+    }
     Ok(i32::try_from(number).unwrap_or(i32::MAX))
 }

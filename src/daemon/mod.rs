@@ -3,7 +3,7 @@
 mod database_watch;
 pub mod error;
 mod follower;
-mod inbox_number;
+pub(crate) mod inbox_number;
 mod listener_watch;
 pub mod pipeline;
 pub mod service;

@@ -74,7 +74,8 @@ pub enum MigrateError {
 
 /// Moves all that is in `from` to `to`, which holds nothing yet, and marks `from` as a backup made at `now`: a daemon that
 /// is started with it by mistake holds its jobs. If `from` is a backup, so is `to`: its jobs may have been submitted since.
-/// Blocks. No daemon may use either.
+/// If `to` has the number of a process, the job files that have not left the inbox are for that to move. Blocks. No daemon may
+/// use either.
 ///
 /// # Errors
 /// See [`MigrateError`].
@@ -128,6 +129,10 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
         }
     }
     target.continue_numbers().map_err(|error| of(to)(error.into()))?;
+    if let Some(process) = to.process() {
+        let own = "UPDATE batches SET inbox = ?1 WHERE inbox IS NULL AND (moved_at IS NULL OR staged <> 0)";
+        target.execute(own, [process]).map_err(|error| of(to)(error.into()))?;
+    }
     unmark(&target).map_err(of(to))?;
     // The source first, or a crash between both commits would leave two databases that submit the same jobs.
     match backup_made_at {

@@ -19,7 +19,7 @@ const TAKEOVER: Duration = Duration::from_secs(20);
 const MOST_IN_FLIGHT: usize = 12;
 
 /// Rigs with one database, provider, library and callback secret, whose daemons have not started.
-async fn nodes(database: &str, count: usize) -> Vec<Rig> {
+pub async fn nodes(database: &str, count: usize) -> Vec<Rig> {
     server(&["database", database]);
     let address = format!("{}/{database}", server_address());
     let mut rigs = Vec::new();

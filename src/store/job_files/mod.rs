@@ -217,14 +217,14 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
-        // Those of an earlier database have no number.
-        let (inbox, leads) = (self.inbox_number(), !self.follows());
+        let leads = !self.follows();
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
+            let own = connection.own_batches(leads).map_or_else(String::new, |own| format!("AND {own}"));
+            let mut statement = connection.prepare_cached(&format!(
                 "SELECT nr, file_name, sha256, ingested_at FROM batches
-                 WHERE moved_at IS NULL AND staged <> 1 AND (inbox = ?1 OR inbox IS NULL AND ?2 = 1) ORDER BY nr",
-            )?;
-            let rows = statement.query_map((inbox, leads), |row| {
+                 WHERE moved_at IS NULL AND staged <> 1 {own} ORDER BY nr"
+            ))?;
+            let rows = statement.query_map([], |row| {
                 Ok(UnmovedFile {
                     nr: row.get(0)?,
                     file_name: row.get(1)?,

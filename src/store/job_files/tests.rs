@@ -26,6 +26,13 @@ async fn file_is_ingested_whole_or_not_at_all() {
     assert!(matches!(rig.store.ingest(file, broken, NOW).await, Err(IngestError::Unreadable(_))));
     assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
+    // Moved here from a server, where it was of a numbered inbox.
+    rig.store
+        .writer
+        .write(|writing| Ok(writing.connection.execute("UPDATE batches SET inbox = 7", [])?))
+        .await
+        .unwrap();
+    assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
