@@ -28,6 +28,8 @@ use crate::store::job_files::{Drafts, FileToIngest, IngestError, IngestResult, I
 const STAGED_KEY_DELAY: Duration = Duration::from_secs(1);
 /// Most files per commit.
 const MAX_BATCH_FILES: usize = 512;
+/// The same of the first batch, for whose validation the commits wait; each next one may have twice as many.
+const FIRST_BATCH_FILES: usize = 64;
 /// Most batches whose moves are flushed and recorded together.
 const MAX_MOVES_TOGETHER: usize = 4;
 /// Batches with more files are logged in one line (each of their jobs at the level `debug`).
@@ -265,19 +267,20 @@ fn file_to_ingest(name: &str, file: &ValidFile) -> FileToIngest {
 fn batches(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
     let mut batches: Vec<Vec<Candidate>> = Vec::new();
     let (mut bytes, mut after_streamed) = (0_u64, true);
+    let mut max_files = FIRST_BATCH_FILES;
     for candidate in candidates {
         bytes = bytes.saturating_add(candidate.entry.version.bytes);
         let is_streamed = candidate.is_streamed();
         match batches.last_mut() {
             Some(batch)
-                if batch.len() < MAX_BATCH_FILES
-                    && bytes <= MAX_BATCH_BYTES
-                    && !after_streamed
-                    && !is_streamed =>
+                if batch.len() < max_files && bytes <= MAX_BATCH_BYTES && !after_streamed && !is_streamed =>
             {
                 batch.push(candidate);
             }
-            _ => {
+            last => {
+                if last.is_some() {
+                    max_files = (max_files * 2).min(MAX_BATCH_FILES);
+                }
                 bytes = candidate.entry.version.bytes;
                 batches.push(vec![candidate]);
             }
@@ -297,8 +300,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let write =
             |name: &str, bytes: usize| std::fs::write(folder.path().join(name), vec![b' '; bytes]).unwrap();
-        for number in 0..MAX_BATCH_FILES + 2 {
-            write(&format!("a{number:03}.json"), 10);
+        for number in 0..7 * FIRST_BATCH_FILES + MAX_BATCH_FILES + 2 {
+            write(&format!("a{number:04}.json"), 10);
         }
         write("b.jsonl", 100_000);
         write("c.jsonl", 100);
@@ -309,7 +312,8 @@ mod tests {
         let candidate = |entry| Candidate { entry, unchanged_for: Duration::ZERO };
         let batches = batches(entries.into_iter().map(candidate).collect());
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-        assert_eq!(sizes, [MAX_BATCH_FILES, 2, 1, 2, 1, 1]);
-        assert_eq!(batches[3][1].entry.name, "d.json");
+        let first = FIRST_BATCH_FILES;
+        assert_eq!(sizes, [first, 2 * first, 4 * first, MAX_BATCH_FILES, 2, 1, 2, 1, 1]);
+        assert_eq!(batches[6][1].entry.name, "d.json");
     }
 }
