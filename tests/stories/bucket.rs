@@ -245,6 +245,27 @@ async fn spooled_video_is_published_in_the_folder_once_that_is_the_library_again
 }
 
 #[tokio::test]
+async fn spool_on_a_missing_disk_is_not_taken_for_gone() {
+    let server = BucketServer::start();
+    server.set_away(true);
+    let rig = rig(&server).await;
+    rig.drop("job.json", quick("unplugged", ""));
+    let waits =
+        rig.until_job("unplugged", |job| job["reason"].as_str().is_some_and(|why| why.contains("503"))).await;
+    let unplugged = rig.beside("unplugged");
+    std::fs::rename(rig.path("videos"), &unplugged).unwrap();
+    server.set_away(false);
+    // Longer than an upload that failed once waits.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let job = rig.job("unplugged").await;
+    assert_eq!([&job["state"], &job["reason"]], [&waits["state"], &waits["reason"]], "{job:#}");
+    std::fs::rename(&unplugged, rig.path("videos")).unwrap();
+    let job = rig.until("unplugged", &["succeeded"]).await;
+    check_stored(&server, &job);
+    finish(&server, rig).await;
+}
+
+#[tokio::test]
 async fn bucket_without_keys_is_refused_at_the_start() {
     let mut rig = Rig::set_up("").await;
     rig.set("STORAGE__LIBRARY", "s3://reels");
