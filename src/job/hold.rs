@@ -105,7 +105,7 @@ impl HoldReason {
                 "an output could not be downloaded in time; dropreel still tries every 15 minutes"
             }
             Self::UploadFailing => {
-                "an output is downloaded, but the bucket does not take it; dropreel still tries every 15 minutes"
+                "an output is downloaded, but not in the bucket yet; dropreel still tries every 15 minutes"
             }
             Self::AddressForbidden => "the link leads to an address that is not allowed",
             Self::HostNotAllowed => "the link leads to a host that is not in `downloads.hosts`",
@@ -168,8 +168,8 @@ impl HoldReason {
                 format!("`dropreel release {id}` polls it again{retry}")
             }
             Self::UploadFailing => format!(
-                "`dropreel doctor` says what is wrong with the bucket; `dropreel release {id}` uploads again; the file \
-                 is safe on this machine meanwhile"
+                "`dropreel doctor` says what is wrong with the bucket, and which daemons are there; `dropreel release \
+                 {id}` uploads again; the file is safe meanwhile on the machine that downloaded it"
             ),
             Self::AddressForbidden => format!(
                 "if the host really is on your own network, set `downloads.allow_private_addresses`; \

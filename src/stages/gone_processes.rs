@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::{Clock, Tick};
-use crate::stages::{Stage, Wake};
+use crate::clock::{Clock, Tick, Timestamp};
+use crate::job::JobId;
+use crate::job::event::{DownloadFailure, Event};
+use crate::stages::{Stage, Wake, isolate_corrupt_job, log_transition};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
@@ -20,6 +22,8 @@ const SOON: Duration = Duration::from_secs(6 * 3600);
 /// machine.
 const ALL_AFTER: Duration = Duration::from_secs(3600);
 
+/// How many jobs of a spool a pass looks at.
+const MOST_NOTED: u32 = 512;
 /// How long a pass works on files, so that neither a stop nor the watchdog waits for it.
 const LONGEST_PASS: Duration = Duration::from_secs(5);
 
@@ -62,8 +66,38 @@ impl GoneProcessStage {
                  again, while the links live"
             );
         }
+        self.note_spooled(process, now).await?;
         let left = LONGEST_PASS.saturating_sub(self.clock.tick().since(began));
         self.store.finish_files_of(process, left).await
+    }
+}
+
+impl GoneProcessStage {
+    /// Says of jobs whose outputs stay in the spool of a process what they wait for, and holds those that waited for long. Each
+    /// is a failed upload: the process tries again when it is back.
+    async fn note_spooled(&self, process: i32, now: Timestamp) -> Result<(), StoreError> {
+        for job in self.store.spooled_by(process, now, MOST_NOTED).await? {
+            let noted = self.note_job(job, process, now).await;
+            isolate_corrupt_job(&self.store, job, noted).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_job(&self, job: JobId, process: i32, now: Timestamp) -> Result<(), StoreError> {
+        let details = self.store.details(job).await?;
+        let (Some(task), outputs) = (details.job.task(), details.job.outputs()) else { return Ok(()) };
+        let due: Vec<_> = outputs.iter().filter(|output| output.is_upload_due(now)).collect();
+        if due.is_empty() {
+            // What its row says is corrected.
+            self.store.apply(job, Event::TimeElapsed, now).await?;
+        }
+        for output in due {
+            let why = format!("the daemon that downloaded it, with the inbox number {process}, is gone");
+            let failure = DownloadFailure::NotUploaded { why };
+            let failed = Event::DownloadFailed { task: task.clone(), key: output.key, failure };
+            log_transition(&self.store.apply(job, failed, now).await?);
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::job::JobId;
 use crate::store::Store;
 use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
@@ -84,5 +85,28 @@ impl Store {
                 Ok(writing.connection.execute(&release, (process, now, until))?)
             })
             .await
+    }
+
+    /// At most `limit` jobs with outputs in the spool of a process whose upload is due by `now`; none if it is back.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn spooled_by(
+        &self,
+        process: i32,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.read(move |connection| {
+            let Some(is_gone) = connection.is_gone("process") else { return Ok(Vec::new()) };
+            let mut jobs = connection.prepare_cached(&format!(
+                "SELECT id FROM claims JOIN jobs ON jobs.nr = claims.job
+                 WHERE process = ?1 AND {is_gone} AND finished_at IS NULL AND upload_at <= ?2
+                 ORDER BY upload_at LIMIT ?3"
+            ))?;
+            let jobs = jobs.query_map((process, now, limit), |row| row.get(0))?;
+            Ok(jobs.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 }

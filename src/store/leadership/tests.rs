@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::*;
-use crate::clock::Clock;
-use crate::job::event::{Event, OperatorAction};
+use crate::clock::{Clock, Timestamp};
+use crate::job::event::{Event, OperatorAction, Phase, ReportedOutput, StatusVerdict, TaskFacts};
 use crate::job::output::{OutputKey, OutputKind};
 use crate::job::policy::PollingPolicy;
+use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::rng::Rng;
+use crate::secret::Secret;
 use crate::stages::Stage;
 use crate::stages::gone_processes::GoneProcessStage;
 use crate::store::db::postgres::PostgresServer;
@@ -19,7 +21,7 @@ use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
 use crate::store::job_files::{FileToIngest, IngestError, Source};
 use crate::store::notify::Topic;
-use crate::store::tests::{NOW, draft};
+use crate::store::tests::{NOW, accepted, draft, parts, url};
 use crate::store::writer::Writing;
 
 /// A database of its own, which is a schema.
@@ -339,19 +341,24 @@ async fn long_file_of_a_process_that_is_gone_can_be_ingested_by_another() {
     assert_eq!(ingest(&leader, "long.jsonl", vec![draft("job-1")]).await.unwrap().len(), 1);
 }
 
-/// What the jobs of these drafts have in the spool of a process that is gone: links that end so long after [`NOW`], or before.
-async fn spool_of_a_gone_process(schema: &'static str, ends: &[(i64, &str)]) -> (Store, i32, Vec<JobId>) {
+/// Jobs with a video in the spool of a process that is gone. Their links end these hours after [`NOW`].
+async fn spool_of_a_gone_process(schema: &'static str, ends: &[i64]) -> (Store, Vec<JobId>) {
     let (leader, follower) = (open(Role::Leader, schema, 1), open(Role::Follower, schema, 2));
-    let drafts = ends.iter().map(|(_, name)| draft(name)).collect();
+    let drafts = ends.iter().map(|hours| draft(&format!("{hours} hours"))).collect();
     let jobs = ingest(&leader, "a.json", drafts).await.unwrap();
-    for (job, (hours, _)) in jobs.iter().copied().zip(ends) {
-        let expires_at = NOW.millis() + hours * 3_600_000;
-        let spool = move |writing: &mut Writing<'_>| {
-            let spool = "UPDATE jobs SET upload_at = 1, expires_at = ?2 WHERE id = ?1";
-            Ok(writing.connection.execute(spool, (job, expires_at))?)
-        };
-        leader.writer.write(spool).await.unwrap();
+    for (job, hours) in jobs.iter().copied().zip(ends) {
+        let (text, key) = (format!("task-{job}"), OutputKey { kind: OutputKind::Video, index: 0 });
+        leader.start_attempt(job, parts(url("https://a.example")), NOW).await.unwrap();
+        leader.apply(job, accepted(&text), NOW).await.unwrap();
+        let link = Secret::new("https://cdn.example/video.mp4");
+        let expires_at = Some(Timestamp::from_millis(NOW.millis() + hours * 3_600_000));
+        let outputs = vec![ReportedOutput { kind: key.kind, index: key.index, link, expires_at }];
+        let verdict = StatusVerdict::Answered(TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) });
+        let task = TaskId::parse(&text).unwrap();
+        let polled = Event::StatusPolled { task: task.clone(), sent_at: NOW, verdict };
+        leader.apply(job, polled, NOW).await.unwrap();
         assert!(follower.claim_downloads(job).await.unwrap());
+        follower.apply(job, Event::Spooled { task, key }, NOW).await.unwrap();
     }
     let claimed = leader.read(|connection| {
         Ok(connection.query_row("SELECT min(process) FROM claims", [], |row| row.get::<_, i32>(0))?)
@@ -359,16 +366,16 @@ async fn spool_of_a_gone_process(schema: &'static str, ends: &[(i64, &str)]) -> 
     let number = claimed.await.unwrap();
     let end = NOW.plus(Duration::MAX);
     assert_eq!(leader.release_spool_of(number, NOW, end).await.unwrap(), 0, "it is there");
+    assert!(leader.spooled_by(number, end, 9).await.unwrap().is_empty(), "it is there");
     drop(follower);
     assert_eq!(until_gone(&leader).await, [number]);
-    (leader, number, jobs)
+    (leader, jobs)
 }
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_hour() {
-    let ends = [(24, "later"), (5, "soon"), (-1, "over")];
-    let (leader, _, jobs) = spool_of_a_gone_process("gone_spool", &ends).await;
+    let (leader, jobs) = spool_of_a_gone_process("gone_spool", &[24, 5, -1]).await;
     let clock = Clock::paused(NOW);
     let stage = GoneProcessStage::new(leader.clone(), clock.clone());
     for (after, expected) in [
@@ -387,6 +394,26 @@ async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_ho
         }
         assert_eq!(is_free, expected, "after {after} s");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn job_whose_only_copy_is_with_a_process_that_is_gone_is_held_in_the_end() {
+    let (leader, jobs) = spool_of_a_gone_process("only_copy", &[-1]).await;
+    let clock = Clock::paused(NOW);
+    let stage = GoneProcessStage::new(leader.clone(), clock.clone());
+    for (after, state) in [(0, StateName::Downloading), (60, StateName::Downloading), (7200, StateName::Held)]
+    {
+        clock.advance(Duration::from_secs(after));
+        stage.pass().await.unwrap();
+        let job = leader.details(jobs[0]).await.unwrap().job;
+        let why = format!("{:?} {:?}", job.facts().status_message, job.state());
+        assert_eq!((job.state_name(), why.contains(", is gone")), (state, after > 0), "{after}: {why}");
+    }
+    let back = open(Role::Follower, "only_copy", 2);
+    let later = clock.now().plus(Duration::from_secs(3600));
+    assert_eq!(back.upload_queue(later, NOW, 9).await.unwrap().due, jobs, "it is still tried");
+    assert!(back.claim_downloads(jobs[0]).await.unwrap());
 }
 
 #[tokio::test]

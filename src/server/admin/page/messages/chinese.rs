@@ -259,7 +259,7 @@ pub(super) const fn hold_reason(reason: HoldReason) -> &'static str {
         HoldReason::SubmitBlocked => "防火墙等中间环节拒绝提交已超过 20 分钟",
         HoldReason::SubmitFailing => "两小时内提交始终未成功",
         HoldReason::StatusUnreadable => "两小时内任务状态的回复始终无法读取；仍每 15 分钟查询一次",
-        HoldReason::UploadFailing => "输出文件已下载，但存储桶未能接收；仍每 15 分钟重试一次",
+        HoldReason::UploadFailing => "输出文件已下载，但尚未存入存储桶；仍每 15 分钟重试一次",
         HoldReason::OutputUnreachable => "输出文件未能及时下载；仍每 15 分钟重试一次",
         HoldReason::UnknownModel => "服务商的模型列表中没有此任务的模型，未提交",
         HoldReason::TooExpensive => "任务费用超出限额，未提交",
