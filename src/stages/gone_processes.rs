@@ -66,13 +66,13 @@ impl GoneProcessStage {
                  again, while the links live"
             );
         }
-        self.note_spooled(process, now).await?;
+        let noted = self.note_spooled(process, now).await;
         let left = LONGEST_PASS.saturating_sub(self.clock.tick().since(began));
-        self.store.finish_files_of(process, left).await
+        // The files must not wait for what hinders the jobs.
+        let has_more = self.store.finish_files_of(process, left).await?;
+        noted.map(|()| has_more)
     }
-}
 
-impl GoneProcessStage {
     /// Says of jobs whose outputs stay in the spool of a process what they wait for, and holds those that waited for long. Each
     /// is a failed upload: the process tries again when it is back.
     async fn note_spooled(&self, process: i32, now: Timestamp) -> Result<(), StoreError> {
