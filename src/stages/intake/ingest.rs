@@ -54,7 +54,7 @@ impl PassState {
         result.0 = Some(result.0.map_or(left, |next| next.min(left)));
     }
 
-    /// Begins no more batches. Those under way finish, because committed files must be moved.
+    /// Validates and commits no more batches. What is committed is moved.
     fn stop(&self, fault: StoreError) {
         self.stopped.store(true, Ordering::Relaxed);
         self.result.lock().1.get_or_insert(fault);
@@ -87,6 +87,10 @@ impl IntakeStage {
         let commit = async move {
             // One by one in the order of names, so the ids of jobs follow it.
             while let Some(valid) = validated.recv().await {
+                // What was validated before a fault comes again: behind the files that the fault concerns.
+                if state.stopped.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let _ = to_archive.send(self.commit(valid, state).await).await;
             }
         };
