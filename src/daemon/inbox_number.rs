@@ -1,7 +1,7 @@
 //! The number of an inbox among those of the daemons that share a database: each moves the job files of its own.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use crate::fs::{FsError, write_durably};
@@ -31,7 +31,7 @@ pub(crate) fn inbox_number(data_dir: &Path, rng: &Rng) -> Result<i32, FsError> {
     write_durably(&path, format!("{number}\n").as_bytes())?;
     // A command may run as root.
     if let Ok(folder) = data_dir.metadata() {
-        let _ = chown(&path, Some(folder.uid()), Some(folder.gid()));
+        let _ = lchown(&path, Some(folder.uid()), Some(folder.gid()));
     }
     Ok(i32::try_from(number).unwrap_or(i32::MAX))
 }

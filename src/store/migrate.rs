@@ -74,7 +74,7 @@ pub enum MigrateError {
 
 /// Moves all that is in `from` to `to`, which holds nothing yet, and marks `from` as a backup made at `now`: a daemon that
 /// is started with it by mistake holds its jobs. If `from` is a backup, so is `to`: its jobs may have been submitted since.
-/// If `to` has the number of a process, the job files that have not left the inbox are for that to move. Blocks. No daemon may
+/// If `to` has the number of a process, the job files in the inbox and the outputs in the spool are for that. Blocks. No daemon may
 /// use either.
 ///
 /// # Errors
@@ -129,9 +129,24 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
         }
     }
     target.continue_numbers().map_err(|error| of(to)(error.into()))?;
-    if let Some(process) = to.process() {
-        let own = "UPDATE batches SET inbox = ?1 WHERE inbox IS NULL AND (moved_at IS NULL OR staged <> 0)";
-        target.execute(own, [process]).map_err(|error| of(to)(error.into()))?;
+    match (from, to) {
+        (Database::Postgres(_), Database::Postgres(_)) => {
+            let columns = ["job", "process"].map(str::to_owned);
+            let mut insert = Insert::new(&target, "claims", &columns);
+            let mut written = Ok(());
+            let each = |row: &mut [Value]| {
+                if written.is_ok() {
+                    written = insert.row(row);
+                }
+            };
+            read_all(&source, "claims", &columns, each).map_err(of(from))?;
+            written.map_err(of(to))?;
+        }
+        _ => {
+            if let Some(process) = to.process() {
+                leave_to(&target, process).map_err(of(to))?;
+            }
+        }
     }
     unmark(&target).map_err(of(to))?;
     // The source first, or a crash between both commits would leave two databases that submit the same jobs.
@@ -149,7 +164,17 @@ pub fn migrate(from: &Database, to: &Database, now: Timestamp) -> Result<Migrate
     Ok(migrated)
 }
 
-/// All tables, each after those that it refers to.
+/// Leaves to a process the job files that have not left its inbox, and what waits in its spool: others would take them for gone.
+fn leave_to(target: &Connection, process: i32) -> Result<(), StoreError> {
+    let files = "UPDATE batches SET inbox = ?1 WHERE inbox IS NULL AND (moved_at IS NULL OR staged <> 0)";
+    target.execute(files, [process])?;
+    let spool = "INSERT INTO claims (job, process)
+                 SELECT nr, ?1 FROM jobs WHERE upload_at IS NOT NULL AND finished_at IS NULL";
+    target.execute(spool, [process])?;
+    Ok(())
+}
+
+/// All tables of both engines, each after those that it refers to.
 fn tables() -> impl Iterator<Item = &'static str> {
     SCHEMA.lines().filter_map(|line| line.strip_prefix("CREATE TABLE ")?.strip_suffix(" ("))
 }
