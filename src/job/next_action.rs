@@ -140,7 +140,10 @@ fn tried_outputs(job: &Job) -> impl Iterator<Item = &Waiting> {
     };
     let waiting = last.map(|last| {
         let waiting = job.outputs().iter().filter_map(Output::waiting);
-        waiting.filter(move |waiting| waiting.is_tried() && last.is_none_or(|last| waiting.due <= last))
+        // What is spooled needs no link: its upload is tried as long as it takes.
+        let is_cared_for =
+            move |waiting: &&Waiting| waiting.spooled || last.is_none_or(|last| waiting.due <= last);
+        waiting.filter(|waiting| waiting.is_tried()).filter(is_cared_for)
     });
     waiting.into_iter().flatten()
 }

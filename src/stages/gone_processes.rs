@@ -24,7 +24,7 @@ const ALL_AFTER: Duration = Duration::from_secs(3600);
 
 /// How many jobs of a spool a pass looks at.
 const MOST_NOTED: u32 = 512;
-/// How long a pass works on files, so that neither a stop nor the watchdog waits for it.
+/// How long a pass works, so that neither a stop nor the watchdog waits for it.
 const LONGEST_PASS: Duration = Duration::from_secs(5);
 
 /// Runs where several processes share a database, in the one that leads. It looks [regularly](super::MAX_WAIT).
@@ -58,7 +58,7 @@ impl GoneProcessStage {
         }
         let now = self.clock.now();
         let until = if gone_for >= ALL_AFTER { now.plus(Duration::MAX) } else { now.plus(SOON) };
-        let jobs = self.store.release_spool_of(process, now, until).await?;
+        let jobs = self.store.release_claims_of(process, now, until).await?;
         if jobs > 0 {
             tracing::warn!(
                 process,
@@ -66,19 +66,22 @@ impl GoneProcessStage {
                  again, while the links live"
             );
         }
-        let noted = self.note_spooled(process, now).await;
+        let noted = self.note_only_copies(process, now, began).await;
         let left = LONGEST_PASS.saturating_sub(self.clock.tick().since(began));
         // The files must not wait for what hinders the jobs.
         let has_more = self.store.finish_files_of(process, left).await?;
         noted.map(|()| has_more)
     }
 
-    /// Says of jobs whose outputs stay in the spool of a process what they wait for, and holds those that waited for long. Each
-    /// is a failed upload: the process tries again when it is back.
-    async fn note_spooled(&self, process: i32, now: Timestamp) -> Result<(), StoreError> {
-        for job in self.store.spooled_by(process, now, MOST_NOTED).await? {
+    /// Says of jobs whose only copies are in the spool of a process what they wait for, and holds those that waited for long.
+    /// Each is a failed upload: the process tries again when it is back.
+    async fn note_only_copies(&self, process: i32, now: Timestamp, began: Tick) -> Result<(), StoreError> {
+        for job in self.store.only_copies_of(process, now, MOST_NOTED).await? {
             let noted = self.note_job(job, process, now).await;
             isolate_corrupt_job(&self.store, job, noted).await?;
+            if self.clock.tick().since(began) >= LONGEST_PASS {
+                break;
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! of files may be downloaded in a second.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKey, host_of_link};
@@ -18,6 +19,10 @@ use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;
 use crate::store::sidecars::outdate_sidecars;
 use crate::store::suspensions::suspensions_in;
+
+/// A link that ends within this time counts as dead where the only copy of its file is given up for it: others begin a while
+/// later.
+pub(crate) const LINK_MARGIN: Duration = Duration::from_secs(15 * 60);
 
 /// What the download stage has to do.
 #[derive(Clone, Debug)]
@@ -147,8 +152,8 @@ impl Store {
         .await
     }
 
-    /// Claims the downloads and uploads of a job for this process, where several share a database. False if another one that
-    /// is still there has them.
+    /// Claims the downloads and uploads of a job for this process, where several share a database. False if another one has
+    /// them, which is still there or has a file of it in its spool.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
@@ -201,7 +206,8 @@ impl Store {
                          (SELECT 1 FROM jobs WHERE jobs.nr = claims.job AND upload_at IS NOT NULL
                               AND (?1 = 0 OR expires_at <= ?2))"
                 );
-                writing.connection.execute(&release, (i64::from(gives_up_spool), now))?;
+                let dead_by = now.plus(LINK_MARGIN);
+                writing.connection.execute(&release, (i64::from(gives_up_spool), dead_by))?;
                 Ok(())
             })
             .await
@@ -222,10 +228,10 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.writer
             .write(move |writing| {
-                let (nr, cost): (i64, Option<Quota>) = writing
+                let (nr, cost, present): (i64, Option<Quota>, Option<TaskId>) = writing
                     .connection
-                    .prepare_cached("SELECT nr, cost_quota FROM jobs WHERE id = ?1")?
-                    .query_row([job], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .prepare_cached("SELECT nr, cost_quota, task_id FROM jobs WHERE id = ?1")?
+                    .query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                     .optional()?
                     .ok_or(StoreError::NoSuchJob(job))?;
                 let taken = writing
@@ -258,7 +264,9 @@ impl Store {
                     outdate_sidecars(writing, nr, &task)?;
                 }
                 // Another process may have claimed the job while this one had lost its connection.
-                writing.connection.take_claim(nr)?;
+                if present.as_ref() == Some(&task) {
+                    writing.connection.take_claim(nr)?;
+                }
                 Ok(true)
             })
             .await

@@ -6,7 +6,9 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::store::Store;
 use crate::store::db::{Connection, OptionalExtension};
+use crate::store::downloads::LINK_MARGIN;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 
 impl Store {
     /// The numbers of the processes that are not connected, though they have claims or were ingesting a file.
@@ -63,35 +65,45 @@ impl Store {
         }
     }
 
-    /// Lets other processes download what waits in the spool of one, unless it is back, where the links live by `now` and end by
-    /// `until`. Those that are dead are the only copies. Returns of how many jobs.
+    /// Ends the claims of a process, unless it is back, but for what waits in its spool: others download that again where the
+    /// links live by `now` and end by `until`. Those that are dead are the only copies. Returns of how many jobs in its spool.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn release_spool_of(
+    pub async fn release_claims_of(
         &self,
         process: i32,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<i64, StoreError> {
+        let live = (process, now.plus(LINK_MARGIN), until);
+        let known = move |connection: &Connection| {
+            let Some(all) = releasable(connection, OTHERS) else { return Ok(0) };
+            Ok(connection.query_row(&format!("SELECT count(*) {all}"), live, |row| row.get::<_, i64>(0))?)
+        };
+        // Looked at often, and there is seldom one.
+        if self.read(known).await? == 0 {
+            return Ok(0);
+        }
         self.writer
             .write(move |writing| {
-                let Some(is_gone) = writing.connection.is_gone("process") else { return Ok(0) };
-                let release = format!(
-                    "DELETE FROM claims WHERE process = ?1 AND {is_gone} AND EXISTS
-                         (SELECT 1 FROM jobs WHERE jobs.nr = claims.job AND finished_at IS NULL
-                              AND upload_at IS NOT NULL AND coalesce(expires_at, ?3) BETWEEN ?2 AND ?3)"
-                );
-                Ok(writing.connection.execute(&release, (process, now, until))?)
+                let found = (releasable(writing.connection, ""), releasable(writing.connection, OTHERS));
+                let (Some(spooled), Some(all)) = found else { return Ok(0) };
+                let count = format!("SELECT count(*) {spooled}");
+                let count = writing.connection.query_row(&count, live, |row| row.get(0))?;
+                writing.connection.execute(&format!("DELETE {all}"), live)?;
+                writing.notify(Topic::Upload);
+                Ok(count)
             })
             .await
     }
 
-    /// At most `limit` jobs with outputs in the spool of a process whose upload is due by `now`; none if it is back.
+    /// At most `limit` jobs whose links are dead by `now`, with outputs in the spool of a process whose upload is due; none if it
+    /// is back.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn spooled_by(
+    pub async fn only_copies_of(
         &self,
         process: i32,
         now: Timestamp,
@@ -101,12 +113,26 @@ impl Store {
             let Some(is_gone) = connection.is_gone("process") else { return Ok(Vec::new()) };
             let mut jobs = connection.prepare_cached(&format!(
                 "SELECT id FROM claims JOIN jobs ON jobs.nr = claims.job
-                 WHERE process = ?1 AND {is_gone} AND finished_at IS NULL AND upload_at <= ?2
-                 ORDER BY upload_at LIMIT ?3"
+                 WHERE process = ?1 AND {is_gone} AND finished_at IS NULL AND upload_at <= ?2 AND expires_at < ?3
+                 ORDER BY upload_at LIMIT ?4"
             ))?;
-            let jobs = jobs.query_map((process, now, limit), |row| row.get(0))?;
+            let dead_by = now.plus(LINK_MARGIN);
+            let jobs = jobs.query_map((process, now, dead_by, limit), |row| row.get(0))?;
             Ok(jobs.collect::<Result<_, _>>()?)
         })
         .await
     }
+}
+
+/// Claims on jobs of which nothing is in a spool.
+const OTHERS: &str = "upload_at IS NULL OR finished_at IS NOT NULL OR";
+
+/// Claims of the process `?1`, if it is gone, on jobs in its spool whose links end from `?2` to `?3`, and on these `others`.
+fn releasable(connection: &Connection, others: &str) -> Option<String> {
+    let is_gone = connection.is_gone("process")?;
+    Some(format!(
+        "FROM claims WHERE process = ?1 AND {is_gone} AND EXISTS (SELECT 1 FROM jobs WHERE jobs.nr = claims.job
+             AND ({others} upload_at IS NOT NULL AND finished_at IS NULL
+                  AND coalesce(expires_at, ?3) BETWEEN ?2 AND ?3))"
+    ))
 }

@@ -39,7 +39,13 @@ impl Change<'_> {
                 self.job.outputs.push(Output { key, expires_at, state });
                 continue;
             };
-            if let Some(waiting) = known.waiting_mut().filter(|waiting| !waiting.spooled) {
+            if let Some(waiting) = known.waiting_mut() {
+                if waiting.spooled {
+                    // Its upload needs none; but where the daemon that has it is gone, another one downloads it again.
+                    waiting.link = output.link.clone();
+                    known.expires_at = expires_at;
+                    continue;
+                }
                 let another_file = file_of(waiting.link.expose()) != file_of(output.link.expose());
                 if waiting.link != output.link {
                     // Its tries stay: where each answer has another link, the waits must grow all the same.

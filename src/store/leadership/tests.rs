@@ -20,6 +20,7 @@ use crate::store::downloads::Plan;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
 use crate::store::job_files::{FileToIngest, IngestError, Source};
+use crate::store::migrate::migrate;
 use crate::store::notify::Topic;
 use crate::store::tests::{NOW, accepted, draft, parts, url};
 use crate::store::writer::Writing;
@@ -265,7 +266,7 @@ async fn process_gives_up_its_own_claims_and_of_its_spool_those_whose_links_live
     let jobs = ingest(&leader, "a.json", drafts).await.unwrap();
     let (spooled, expired) = (jobs[1], jobs[2]);
     let spool = move |writing: &mut Writing<'_>| {
-        for (job, expires_at) in [(spooled, NOW.plus(Duration::from_secs(60))), (expired, NOW)] {
+        for (job, expires_at) in [(spooled, NOW.plus(Duration::from_secs(3600))), (expired, NOW)] {
             let spool = "UPDATE jobs SET upload_at = 1, expires_at = ?2 WHERE id = ?1";
             writing.connection.execute(spool, (job, expires_at))?;
         }
@@ -341,32 +342,40 @@ async fn long_file_of_a_process_that_is_gone_can_be_ingested_by_another() {
     assert_eq!(ingest(&leader, "long.jsonl", vec![draft("job-1")]).await.unwrap().len(), 1);
 }
 
+const VIDEO: OutputKey = OutputKey { kind: OutputKind::Video, index: 0 };
+
+/// Completes the task of a job, whose link ends these hours after [`NOW`]. Returns the task.
+async fn complete(store: &Store, job: JobId, hours: i64) -> TaskId {
+    let text = format!("task-{job}");
+    store.start_attempt(job, parts(url("https://a.example")), NOW).await.unwrap();
+    store.apply(job, accepted(&text), NOW).await.unwrap();
+    let link = Secret::new("https://cdn.example/video.mp4");
+    let expires_at = Some(Timestamp::from_millis(NOW.millis() + hours * 3_600_000));
+    let outputs = vec![ReportedOutput { kind: VIDEO.kind, index: VIDEO.index, link, expires_at }];
+    let verdict = StatusVerdict::Answered(TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) });
+    let task = TaskId::parse(&text).unwrap();
+    let polled = Event::StatusPolled { task: task.clone(), sent_at: NOW, verdict };
+    store.apply(job, polled, NOW).await.unwrap();
+    task
+}
+
 /// Jobs with a video in the spool of a process that is gone. Their links end these hours after [`NOW`].
 async fn spool_of_a_gone_process(schema: &'static str, ends: &[i64]) -> (Store, Vec<JobId>) {
     let (leader, follower) = (open(Role::Leader, schema, 1), open(Role::Follower, schema, 2));
     let drafts = ends.iter().map(|hours| draft(&format!("{hours} hours"))).collect();
     let jobs = ingest(&leader, "a.json", drafts).await.unwrap();
     for (job, hours) in jobs.iter().copied().zip(ends) {
-        let (text, key) = (format!("task-{job}"), OutputKey { kind: OutputKind::Video, index: 0 });
-        leader.start_attempt(job, parts(url("https://a.example")), NOW).await.unwrap();
-        leader.apply(job, accepted(&text), NOW).await.unwrap();
-        let link = Secret::new("https://cdn.example/video.mp4");
-        let expires_at = Some(Timestamp::from_millis(NOW.millis() + hours * 3_600_000));
-        let outputs = vec![ReportedOutput { kind: key.kind, index: key.index, link, expires_at }];
-        let verdict = StatusVerdict::Answered(TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) });
-        let task = TaskId::parse(&text).unwrap();
-        let polled = Event::StatusPolled { task: task.clone(), sent_at: NOW, verdict };
-        leader.apply(job, polled, NOW).await.unwrap();
+        let task = complete(&leader, job, *hours).await;
         assert!(follower.claim_downloads(job).await.unwrap());
-        follower.apply(job, Event::Spooled { task, key }, NOW).await.unwrap();
+        follower.apply(job, Event::Spooled { task, key: VIDEO }, NOW).await.unwrap();
     }
     let claimed = leader.read(|connection| {
         Ok(connection.query_row("SELECT min(process) FROM claims", [], |row| row.get::<_, i32>(0))?)
     });
     let number = claimed.await.unwrap();
     let end = NOW.plus(Duration::MAX);
-    assert_eq!(leader.release_spool_of(number, NOW, end).await.unwrap(), 0, "it is there");
-    assert!(leader.spooled_by(number, end, 9).await.unwrap().is_empty(), "it is there");
+    assert_eq!(leader.release_claims_of(number, NOW, end).await.unwrap(), 0, "it is there");
+    assert!(leader.only_copies_of(number, end, 9).await.unwrap().is_empty(), "it is there");
     drop(follower);
     assert_eq!(until_gone(&leader).await, [number]);
     (leader, jobs)
@@ -375,7 +384,7 @@ async fn spool_of_a_gone_process(schema: &'static str, ends: &[i64]) -> (Store, 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_hour() {
-    let (leader, jobs) = spool_of_a_gone_process("gone_spool", &[24, 5, -1]).await;
+    let (leader, jobs) = spool_of_a_gone_process("gone_spool", &[24, 5, 0]).await;
     let clock = Clock::paused(NOW);
     let stage = GoneProcessStage::new(leader.clone(), clock.clone());
     for (after, expected) in [
@@ -418,15 +427,34 @@ async fn job_whose_only_copy_is_with_a_process_that_is_gone_is_held_in_the_end()
 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
+async fn spool_stays_with_its_machine_when_the_state_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Database::Sqlite(folder.path().join("dropreel.db"));
+    let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(1));
+    let store = Store::open_as(Role::Leader, file.clone(), policy, rng, Clock::machine()).unwrap().0;
+    let job = ingest(&store, "a.json", vec![draft("a")]).await.unwrap()[0];
+    let task = complete(&store, job, 24).await;
+    store.apply(job, Event::Spooled { task, key: VIDEO }, NOW).await.unwrap();
+    drop(store);
+    let (to, on) = (of_process("moved_spool", 1), database("moved_on"));
+    migrate(&file, &to, NOW).unwrap();
+    assert!(!open(Role::Leader, "moved_spool", 2).claim_downloads(job).await.unwrap());
+    assert!(open(Role::Leader, "moved_spool", 1).claim_downloads(job).await.unwrap());
+    migrate(&database("moved_spool"), &on, NOW).unwrap();
+    assert!(!open(Role::Leader, "moved_on", 2).claim_downloads(job).await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn whoever_has_the_whole_file_has_the_claim() {
     let (leader, follower) = (open(Role::Leader, "whole_file", 1), open(Role::Follower, "whole_file", 2));
     let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
     // The follower, which has lost its connection for a moment, has downloaded it too.
     assert!(leader.claim_downloads(job).await.unwrap());
-    let (task, key) = (TaskId::parse("task-1").unwrap(), OutputKey { kind: OutputKind::Video, index: 0 });
+    let task = complete(&leader, job, 24).await;
     let (path, sha256, host) = ("a.mp4".to_owned(), "a".repeat(64), "host".to_owned());
     let plan = Plan { path, bytes: 1, sha256, host };
-    assert!(follower.plan_output(job, task, key, plan, None).await.unwrap());
+    assert!(follower.plan_output(job, task, VIDEO, plan, None).await.unwrap());
     assert!(follower.claim_downloads(job).await.unwrap());
     assert!(!leader.claim_downloads(job).await.unwrap());
 }

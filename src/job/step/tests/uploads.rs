@@ -34,6 +34,9 @@ fn upload_that_fails_for_too_long_holds_the_job_and_is_still_tried() {
     let held = step(&failing, &not_uploaded(), at(later)).job;
     assert!(matches!(held.state(), State::Held(hold) if hold.reason == HoldReason::UploadFailing));
     assert_eq!(next_upload(&held), Some(later.plus(SLOW_POLL_INTERVAL)));
+    let weeks = START.plus(60 * 24 * HOUR);
+    let still = step(&held, &not_uploaded(), at(weeks)).job;
+    assert_eq!(next_upload(&still), Some(weeks.plus(SLOW_POLL_INTERVAL)), "it needs no link");
     let released = step(&held, &Event::Operator(OperatorAction::Release), at(later)).job;
     assert_eq!((released.state_name(), next_upload(&released)), (StateName::Downloading, Some(later)));
     assert_eq!(step(&held, &stored(0), at(later)).job.state_name(), StateName::Succeeded);

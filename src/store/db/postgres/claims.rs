@@ -2,7 +2,8 @@
 //! downloads and uploads, its *claims*. Each process has the number of its inbox, and holds an advisory lock of that number
 //! while it is connected to write. So no clock says who is there.
 //!
-//! Claims only save work. Two processes that store the same output find that out in the transaction that names it.
+//! Claims save work, and keep others from the only copy of a file whose link is dead. Two processes that store the same output find
+//! that out in the transaction that names it.
 
 use super::link::Link;
 use crate::store::db::{Error, ErrorKind, Result};
@@ -56,7 +57,7 @@ pub(super) fn processes(link: &Link) -> Result<Option<String>> {
 }
 
 /// The condition that no other process has claimed a row of `jobs`. What waits in the spool of one that is gone is its own
-/// until its claims are released (`release_spool_of`): it may come back, and the links may be dead.
+/// until its claims are released (`release_claims_of`): it may come back, and the links may be dead.
 pub(super) fn unclaimed(process: i32) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM claims WHERE claims.job = jobs.nr AND process <> {process}
