@@ -18,7 +18,7 @@ async fn finished_jobs_are_unchanged_after_a_kill() {
 }
 
 #[tokio::test]
-async fn waiting_files_are_logged_in_one_line_and_the_next_at_once() {
+async fn waiting_files_are_logged_in_a_line_per_batch_and_the_next_at_once() {
     let mut rig = Rig::set_up("").await;
     // Without a watch event the file would wait for longer than this test runs.
     rig.set("INBOX__RESCAN", "1h");
@@ -26,10 +26,11 @@ async fn waiting_files_are_logged_in_one_line_and_the_next_at_once() {
         rig.drop(&format!("many-{number:03}.json"), quick("many", ""));
     }
     rig.start_daemon().await;
-    rig.until_output("accepted 300 files, many-000.json to many-299.json: 300 jobs").await;
+    rig.until_output("accepted 108 files, many-192.json to many-299.json: 108 jobs").await;
     rig.drop("next.json", quick("next", ""));
     rig.until_output("accepted next.json: 1 job").await;
-    assert_eq!(rig.output().matches("accepted ").count(), 2, "{}", rig.output());
+    // Of 64, 128 and 108 files.
+    assert_eq!(rig.output().matches("accepted ").count(), 3 + 1, "{}", rig.output());
     rig.kill();
 }
 
