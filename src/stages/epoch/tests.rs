@@ -287,20 +287,26 @@ async fn daemons_that_share_a_database_lead_it_in_turn_unless_it_was_set_back() 
     assert_eq!(lead("two").await.state(job).await, StateName::Held, "it may have been submitted since");
 }
 
-#[tokio::test]
-async fn what_others_have_ingested_meanwhile_is_held_when_a_person_lets_a_shared_database_be_taken_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    std::fs::create_dir_all(path.join("server")).unwrap();
+/// A database that is set back to before the last start of node "one" on it, and a job that was accepted before that.
+async fn server_set_back(path: &Path, accepted_at: Timestamp) -> (PathBuf, JobId) {
     let (server, saved) = (path.join("server"), path.join("saved"));
+    std::fs::create_dir_all(&server).unwrap();
     let database = server.join("dropreel.db");
     let lead = async || Node::start_on(path, "one", &database, true).await;
-    let job = lead().await.accept_at("a.json", START.minus(INTERVAL)).await;
+    let job = lead().await.accept_at("a.json", accepted_at).await;
     copy(&server, &saved);
     drop(lead().await);
     std::fs::remove_dir_all(&server).unwrap();
     copy(&saved, &server);
+    (database, job)
+}
 
+#[tokio::test]
+async fn what_others_have_ingested_meanwhile_is_held_when_a_person_lets_a_shared_database_be_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (database, job) = server_set_back(path, START.minus(INTERVAL)).await;
+    let lead = async || Node::start_on(path, "one", &database, true).await;
     let node = lead().await;
     let store = &node.stage.parts.store;
     let release = Event::Operator(OperatorAction::Release);
@@ -326,15 +332,8 @@ async fn what_others_have_ingested_meanwhile_is_held_when_a_person_lets_a_shared
 async fn takeover_asked_of_an_earlier_state_is_not_asked_of_the_next_copy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    std::fs::create_dir_all(path.join("server")).unwrap();
-    let (server, saved) = (path.join("server"), path.join("saved"));
-    let database = server.join("dropreel.db");
+    let (database, job) = server_set_back(path, START).await;
     let lead = async || Node::start_on(path, "one", &database, true).await;
-    let job = lead().await.accept("a.json").await;
-    copy(&server, &saved);
-    drop(lead().await);
-    std::fs::remove_dir_all(&server).unwrap();
-    copy(&saved, &server);
     let node = lead().await;
     assert!(node.is_superseded().await);
     node.stage.parts.store.ask_to_take_over(node.clock.now()).await.unwrap();

@@ -344,13 +344,13 @@ async fn long_file_of_a_process_that_is_gone_can_be_ingested_by_another() {
 
 const VIDEO: OutputKey = OutputKey { kind: OutputKind::Video, index: 0 };
 
-/// Completes the task of a job, whose link ends these hours after [`NOW`]. Returns the task.
-async fn complete(store: &Store, job: JobId, hours: i64) -> TaskId {
+/// Completes the task of a job, whose link ends these minutes after [`NOW`]. Returns the task.
+async fn complete(store: &Store, job: JobId, minutes: i64) -> TaskId {
     let text = format!("task-{job}");
     store.start_attempt(job, parts(url("https://a.example")), NOW).await.unwrap();
     store.apply(job, accepted(&text), NOW).await.unwrap();
     let link = Secret::new("https://cdn.example/video.mp4");
-    let expires_at = Some(Timestamp::from_millis(NOW.millis() + hours * 3_600_000));
+    let expires_at = Some(Timestamp::from_millis(NOW.millis() + minutes * 60_000));
     let outputs = vec![ReportedOutput { kind: VIDEO.kind, index: VIDEO.index, link, expires_at }];
     let verdict = StatusVerdict::Answered(TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) });
     let task = TaskId::parse(&text).unwrap();
@@ -359,13 +359,13 @@ async fn complete(store: &Store, job: JobId, hours: i64) -> TaskId {
     task
 }
 
-/// Jobs with a video in the spool of a process that is gone. Their links end these hours after [`NOW`].
+/// Jobs with a video in the spool of a process that is gone. Their links end these minutes after [`NOW`].
 async fn spool_of_a_gone_process(schema: &'static str, ends: &[i64]) -> (Store, Vec<JobId>) {
     let (leader, follower) = (open(Role::Leader, schema, 1), open(Role::Follower, schema, 2));
-    let drafts = ends.iter().map(|hours| draft(&format!("{hours} hours"))).collect();
+    let drafts = ends.iter().map(|minutes| draft(&format!("{minutes} minutes"))).collect();
     let jobs = ingest(&leader, "a.json", drafts).await.unwrap();
-    for (job, hours) in jobs.iter().copied().zip(ends) {
-        let task = complete(&leader, job, *hours).await;
+    for (job, minutes) in jobs.iter().copied().zip(ends) {
+        let task = complete(&leader, job, *minutes).await;
         assert!(follower.claim_downloads(job).await.unwrap());
         follower.apply(job, Event::Spooled { task, key: VIDEO }, NOW).await.unwrap();
     }
@@ -384,7 +384,7 @@ async fn spool_of_a_gone_process(schema: &'static str, ends: &[i64]) -> (Store, 
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_hour() {
-    let (leader, jobs) = spool_of_a_gone_process("gone_spool", &[24, 5, 0]).await;
+    let (leader, jobs) = spool_of_a_gone_process("gone_spool", &[24 * 60, 5 * 60, 10]).await;
     let clock = Clock::paused(NOW);
     let stage = GoneProcessStage::new(leader.clone(), clock.clone());
     for (after, expected) in [
@@ -408,7 +408,7 @@ async fn outputs_in_the_spool_of_a_process_that_is_gone_are_left_to_it_for_an_ho
 #[tokio::test]
 #[ignore = "needs the PostgreSQL server that ci/postgres starts"]
 async fn job_whose_only_copy_is_with_a_process_that_is_gone_is_held_in_the_end() {
-    let (leader, jobs) = spool_of_a_gone_process("only_copy", &[-1]).await;
+    let (leader, jobs) = spool_of_a_gone_process("only_copy", &[-60]).await;
     let clock = Clock::paused(NOW);
     let stage = GoneProcessStage::new(leader.clone(), clock.clone());
     for (after, state) in [(0, StateName::Downloading), (60, StateName::Downloading), (7200, StateName::Held)]
@@ -433,7 +433,7 @@ async fn spool_stays_with_its_machine_when_the_state_moves() {
     let (policy, rng) = (PollingPolicy::DEFAULT, Rng::seeded(1));
     let store = Store::open_as(Role::Leader, file.clone(), policy, rng, Clock::machine()).unwrap().0;
     let job = ingest(&store, "a.json", vec![draft("a")]).await.unwrap()[0];
-    let task = complete(&store, job, 24).await;
+    let task = complete(&store, job, 24 * 60).await;
     store.apply(job, Event::Spooled { task, key: VIDEO }, NOW).await.unwrap();
     drop(store);
     let (to, on) = (of_process("moved_spool", 1), database("moved_on"));
@@ -451,12 +451,15 @@ async fn whoever_has_the_whole_file_has_the_claim() {
     let job = ingest(&leader, "a.json", vec![draft("a")]).await.unwrap()[0];
     // The follower, which has lost its connection for a moment, has downloaded it too.
     assert!(leader.claim_downloads(job).await.unwrap());
-    let task = complete(&leader, job, 24).await;
+    let task = complete(&leader, job, 24 * 60).await;
     let (path, sha256, host) = ("a.mp4".to_owned(), "a".repeat(64), "host".to_owned());
     let plan = Plan { path, bytes: 1, sha256, host };
-    assert!(follower.plan_output(job, task, VIDEO, plan, None).await.unwrap());
+    assert!(follower.plan_output(job, task, VIDEO, plan.clone(), None).await.unwrap());
     assert!(follower.claim_downloads(job).await.unwrap());
     assert!(!leader.claim_downloads(job).await.unwrap());
+    let earlier = TaskId::parse("task-of-an-earlier-attempt").unwrap();
+    leader.plan_output(job, earlier, VIDEO, Plan { path: "b.mp4".into(), ..plan }, None).await.unwrap();
+    assert!(follower.claim_downloads(job).await.unwrap(), "not by a file of an earlier task");
 }
 
 /// How long it takes, ten times, until the follower hears what the leader has committed.
